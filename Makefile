@@ -1,0 +1,45 @@
+# Two commands matter to a newcomer: `make demo` and `make test`. Everything installs what it needs.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+APT_BUILD := gcc make pkg-config libc6-dev python3-dev python3-venv libssl-dev
+APT_RUN := wireguard-tools iproute2 iperf3 nftables iputils-ping procps tcpdump
+APT_X86 := libipsec-mb-dev
+
+.PHONY: build deps test unit netns lint fmt check-c interop bench demo clean
+
+build: $(VENV)/.built
+
+deps:
+	@packaging/apt-install $(APT_BUILD) $(APT_RUN)
+	@packaging/apt-install --optional $(APT_X86)
+
+$(VENV)/.deps: pyproject.toml
+	$(MAKE) deps
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --upgrade pip setuptools wheel cffi
+	touch $@
+
+# Editable: the three packages stay in the tree, the extensions are built in place.
+$(VENV)/.built: $(VENV)/.deps setup.py $(wildcard tun/ffi_build.py rosenpass/ffi_build.py tun/csrc/*.[ch] rosenpass/csrc/*.[ch])
+	$(BIN)/python -m pip install -q --no-build-isolation -e '.[dev]'
+	touch $@
+
+test: build unit netns
+
+unit: build
+	$(BIN)/python -m pytest -q tests
+
+netns: build
+	WGPY_REQUIRE_NETNS=1 $(BIN)/python -m pytest -q netns-tests -m "not interop and not slow"
+
+lint: build
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+fmt: build
+	$(BIN)/ruff format . && $(BIN)/ruff check --fix . ; clang-format -i tun/csrc/*.[ch] rosenpass/csrc/*.[ch] tests/c/*.c
+
+clean:
+	rm -rf build dist *.egg-info tun/*.so rosenpass/*.so tests/c/build

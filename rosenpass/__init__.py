@@ -1,0 +1,1 @@
+"""The Rosenpass key exchange, usable alone."""

@@ -1,0 +1,1 @@
+"""Moves packets between a TUN and UDP sockets; knows nothing of handshakes."""

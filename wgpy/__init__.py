@@ -1,0 +1,1 @@
+"""Userspace WireGuard with Rosenpass: control protocol, orchestration, command line."""
