@@ -1,0 +1,41 @@
+"""Every error of the Rosenpass half, in two families.
+
+RosenpassError is told to the person: one line saying what, where and what to do. RemoteError means that the
+network sent nonsense: the driver counts it by class, logs it at debug and goes on. Neither ever carries a secret.
+"""
+
+
+class RosenpassError(Exception):
+    """Something to tell the person in one line: what, where, what to do."""
+
+
+class KemUnavailable(RosenpassError):  # noqa: N818  (reads as the sentence it is)
+    """No library here offers the wanted key encapsulation mechanism; the message names the remedy."""
+
+
+class KeyFileError(RosenpassError):
+    """A key file is missing, unreadable, of a wrong size, or would be overwritten; the message names it."""
+
+
+class RemoteError(Exception):
+    """A message from the network was refused; nothing changed."""
+
+
+class MalformedMessage(RemoteError):  # noqa: N818
+    """Wrong length, type or reserved bytes, or a field no honest peer would send."""
+
+
+class AuthenticationError(RemoteError):
+    """A mac, tag or biscuit did not verify."""
+
+
+class ReplayError(RemoteError):
+    """A biscuit number not greater than the last one used."""
+
+
+class StateError(RemoteError):
+    """No handshake or session waits for this message."""
+
+
+class UnknownPeer(RemoteError):  # noqa: N818
+    """No configured peer has this peer id or session."""
