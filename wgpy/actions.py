@@ -24,7 +24,7 @@ class PeerAuthenticated:
 
 @dataclass(frozen=True, slots=True)
 class InstallKeypair:
-    """New transport keys; the initiator's become current, the responder's next. Wipe the keys after the call."""
+    """New transport keys; the initiator's become current, the responder's next. Wipe them after the call."""
 
     peer: PeerNumber
     send_key: bytearray = field(repr=False)
