@@ -1,0 +1,32 @@
+"""What every namespace test shares: the skip that names what is missing, and hosts to begin with."""
+
+import os
+from collections.abc import Generator, Iterator
+
+import lab
+import pytest
+
+NO_SKIPS = os.environ.get("WGPY_REQUIRE_NETNS") == "1"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _prerequisites() -> None:
+    if missing := lab.missing_prerequisites():
+        pytest.skip(f"namespace tests need {', '.join(missing)}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Under WGPY_REQUIRE_NETNS=1 a skip is a failure: nothing may be left out unseen."""
+    report = yield
+    if NO_SKIPS and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped under WGPY_REQUIRE_NETNS=1: {report.longrepr}"
+    return report
+
+
+@pytest.fixture
+def hosts() -> Iterator[tuple[lab.Namespace, lab.Namespace]]:
+    """Two namespaces joined by one veth pair; see lab.two_hosts."""
+    with lab.two_hosts() as pair:
+        yield pair
