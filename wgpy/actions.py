@@ -74,5 +74,12 @@ class ClearSource:
 
 
 Action = (
-    SendHandshake | PeerAuthenticated | InstallKeypair | Flush | DropStaged | ClearKeypairs | StopSending | ClearSource
+    SendHandshake
+    | PeerAuthenticated
+    | InstallKeypair
+    | Flush
+    | DropStaged
+    | ClearKeypairs
+    | StopSending
+    | ClearSource
 )
