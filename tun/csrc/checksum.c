@@ -1,0 +1,94 @@
+#include "checksum.h"
+
+/*
+ * The sums run over 64 bytes at a time: eight 64-bit lanes, their halves added apart so that nothing overflows.
+ * On x86-64 the compiler makes a copy for each vector width, chosen when the library is loaded; the sanitizers do
+ * not live with that mechanism.
+ */
+#if defined(__x86_64__) && defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if defined(__has_feature)
+#if !__has_feature(address_sanitizer) && !__has_feature(thread_sanitizer) && !__has_feature(memory_sanitizer)
+#define CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
+#endif
+#else
+#define CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
+#endif
+#endif
+#ifndef CLONES
+#define CLONES
+#endif
+
+typedef uint64_t lanes __attribute__((vector_size(64)));
+
+static inline uint64_t halves(uint64_t word)
+{
+    return (word & 0xffffffff) + (word >> 32);
+}
+
+/* The last bytes of a sum, fewer than eight. */
+static inline uint64_t add_rest(uint64_t sum, const uint8_t *data, size_t length)
+{
+    uint64_t word = 0;
+    memcpy(&word, data, length);
+    return sum + halves(word);
+}
+
+CLONES uint64_t checksum_add(uint64_t sum, const uint8_t *data, size_t length)
+{
+    if (length >= 64) {
+        lanes low = {0}, high = {0}, piece;
+        for (; length >= 64; length -= 64, data += 64) {
+            memcpy(&piece, data, 64);
+            low += piece & 0xffffffff;
+            high += piece >> 32;
+        }
+        low += high;
+        sum += low[0] + low[1] + low[2] + low[3] + low[4] + low[5] + low[6] + low[7];
+    }
+    for (; length >= 8; length -= 8, data += 8) {
+        uint64_t word;
+        memcpy(&word, data, 8);
+        sum += halves(word);
+    }
+    return add_rest(sum, data, length);
+}
+
+CLONES uint64_t checksum_copy(uint64_t sum, uint8_t *restrict to, const uint8_t *restrict from, size_t length)
+{
+    if (length >= 64) {
+        lanes low = {0}, high = {0}, piece;
+        for (; length >= 64; length -= 64, from += 64, to += 64) {
+            memcpy(&piece, from, 64);
+            memcpy(to, &piece, 64);
+            low += piece & 0xffffffff;
+            high += piece >> 32;
+        }
+        low += high;
+        sum += low[0] + low[1] + low[2] + low[3] + low[4] + low[5] + low[6] + low[7];
+    }
+    for (; length >= 8; length -= 8, from += 8, to += 8) {
+        uint64_t word;
+        memcpy(&word, from, 8);
+        memcpy(to, &word, 8);
+        sum += halves(word);
+    }
+    memcpy(to, from, length);
+    return add_rest(sum, from, length);
+}
+
+uint64_t checksum_pseudo(const struct inner *inner, uint8_t protocol, uint32_t length)
+{
+    uint8_t tail[8] = {0};
+    put_be32(tail, length);
+    tail[7] = protocol;
+    size_t address_len = inner->version == 4 ? 4 : 16;
+    uint64_t sum = checksum_add(0, tail, sizeof tail);
+    sum = checksum_add(sum, inner->source, address_len);
+    return checksum_add(sum, inner->destination, address_len);
+}
+
+void checksum_ipv4_header(uint8_t *packet, uint32_t header_len)
+{
+    checksum_put(packet + 10, 0);
+    checksum_finish(packet + 10, checksum_add(0, packet, header_len));
+}
