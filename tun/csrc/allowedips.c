@@ -8,9 +8,9 @@
 #include "packet.h"
 
 /*
- * A path-compressed binary trie: a node stands for a prefix, its children are longer prefixes that continue with
- * a 0 or a 1. A node without a peer is there only because its two children part. Depth is bounded by the address
- * length. Addresses are 128-bit numbers with their first bit on top; IPv4 fills the upper 32 bits.
+ * A path-compressed binary trie: a node stands for a prefix, its children are longer prefixes that continue
+ * with a 0 or a 1. A node without a peer is there only because its two children part. Depth is bounded by the
+ * address length. Addresses are 128-bit numbers with their first bit on top; IPv4 fills the upper 32 bits.
  */
 struct key {
     uint64_t high, low;
@@ -190,10 +190,11 @@ static int attach(struct node **root, struct node *above, struct node *leaf)
     return 0;
 }
 
-static bool valid(const struct allowedips *table, uint32_t peer, const struct dp_address *prefix, uint32_t bits)
+static bool valid(const struct allowedips *table, uint32_t peer, const struct dp_address *prefix,
+                  uint32_t bits)
 {
-    return peer < table->max_peers && ((prefix->family == AF_INET && bits <= 32) ||
-                                       (prefix->family == AF_INET6 && bits <= 128));
+    return peer < table->max_peers &&
+           ((prefix->family == AF_INET && bits <= 32) || (prefix->family == AF_INET6 && bits <= 128));
 }
 
 int allowedips_insert(struct allowedips *table, uint32_t peer, const struct dp_address *prefix, uint32_t bits)

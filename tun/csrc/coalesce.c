@@ -26,7 +26,8 @@ struct candidate {
     uint8_t psh;
 };
 
-/* Source, destination and ports lie behind each other in both IP versions, as only 20-byte IPv4 headers are merged. */
+/* Source, destination and ports lie behind each other in both IP versions, as only 20-byte IPv4 headers are
+ * merged. */
 struct span {
     uint32_t at, length;
 };
@@ -75,7 +76,8 @@ static bool udp_candidate(struct candidate *c, const uint8_t *udp, uint32_t avai
     return true;
 }
 
-static bool find_candidate(const struct coalesce *coalesce, struct candidate *c, uint8_t *data, uint32_t length)
+static bool find_candidate(const struct coalesce *coalesce, struct candidate *c, uint8_t *data,
+                           uint32_t length)
 {
     *c = (struct candidate){.data = data};
     if (inner_parse(data, length, &c->inner) < 0 || c->inner.length != length || c->inner.fragment)
@@ -276,7 +278,8 @@ static void adjust_ip(uint8_t *head, uint8_t version, uint32_t length)
     checksum_ipv4_header(head, IPV4_HEADER_LEN);
 }
 
-/* Headers for all the payloads; the checksum field gets the sum of the pseudo header, the kernel does the rest. */
+/* Headers for all the payloads; the checksum field gets the sum of the pseudo header, the kernel does the
+ * rest. */
 static void make_super_packet(struct coalesce *coalesce, struct coalesce_item *item)
 {
     uint8_t *head = head_of(coalesce, item);

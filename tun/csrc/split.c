@@ -16,7 +16,8 @@
 #define IPV6_ROUTING 43
 #define IPV6_DESTINATION 60
 
-/* The L4 protocol at `offset`, if headers that every fragment-free packet may have lead there; 0 otherwise. */
+/* The L4 protocol at `offset`, if headers that every fragment-free packet may have lead there; 0 otherwise.
+ */
 static uint8_t protocol_at(const uint8_t *packet, const struct inner *inner, uint32_t offset)
 {
     if (inner->version == 4)
@@ -145,7 +146,7 @@ static void adjust_tcp(const struct split *split, uint8_t *tcp, uint32_t number)
     uint32_t sequence = get_be32(split->packet + split->csum_start + TCP_SEQUENCE_AT);
     put_be32(tcp + TCP_SEQUENCE_AT, sequence + number * split->gso_size);
     if (number + 1 < split->segments)
-        tcp[TCP_FLAGS_AT] &= (uint8_t)~(TCP_FIN | TCP_PSH);
+        tcp[TCP_FLAGS_AT] &= (uint8_t) ~(TCP_FIN | TCP_PSH);
     if (number > 0)
         tcp[TCP_FLAGS_AT] &= (uint8_t)~TCP_CWR;
 }
