@@ -1,7 +1,7 @@
 """Every error of the Rosenpass half, in two families.
 
 RosenpassError is told to the person: one line saying what, where and what to do. RemoteError means that the
-network sent nonsense: the driver counts it by class, logs it at debug and goes on. Neither ever carries a secret.
+network sent nonsense: the driver counts it by class, logs it at debug and goes on. Neither carries a secret.
 """
 
 

@@ -1,0 +1,160 @@
+"""liboqs by its C interface, where its shared library really is present.
+
+The Python package `oqs` is not imported: without a library it clones and builds one in silence or raises
+SystemExit, it logs to standard output, and it hands secrets out as `bytes` nobody can wipe. Four functions of
+the C interface are all that is needed, and ctypes releases the GIL around them.
+
+The library is looked for once: WGPY_LIBOQS names it (empty: use none), else the dynamic loader finds it.
+"""
+
+import ctypes
+import functools
+import os
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from .errors import KemUnavailable
+
+ENVIRONMENT = "WGPY_LIBOQS"
+SONAMES = ("liboqs.so", *(f"liboqs.so.{version}" for version in range(16, 1, -1)))
+
+
+class Lengths(NamedTuple):
+    """Lengths in bytes, to size the buffers; a build that disagrees is not used."""
+
+    public_key: int
+    secret_key: int
+    ciphertext: int
+    shared_secret: int
+
+
+class _Kem(ctypes.Structure):
+    """The leading fields of `OQS_KEM`, the same in every release since 0.1."""
+
+    _fields_ = [
+        ("method_name", ctypes.c_char_p),
+        ("alg_version", ctypes.c_char_p),
+        ("claimed_nist_level", ctypes.c_uint8),
+        ("ind_cca", ctypes.c_bool),
+        ("length_public_key", ctypes.c_size_t),
+        ("length_secret_key", ctypes.c_size_t),
+        ("length_ciphertext", ctypes.c_size_t),
+        ("length_shared_secret", ctypes.c_size_t),
+    ]
+
+
+def _load(path: str) -> ctypes.CDLL:
+    library = ctypes.CDLL(path)
+    kem, status = ctypes.POINTER(_Kem), ctypes.c_int
+    for name, result, arguments in (
+        ("OQS_KEM_new", kem, 1),
+        ("OQS_KEM_keypair", status, 3),
+        ("OQS_KEM_encaps", status, 4),
+        ("OQS_KEM_decaps", status, 4),
+    ):
+        function = getattr(library, name)
+        function.restype = result
+        function.argtypes = [ctypes.c_char_p if result is kem else kem, *[ctypes.c_void_p] * (arguments - 1)]
+    # Releases from 0.8 on set up their random generator and processor features here.
+    if hasattr(library, "OQS_init"):
+        library.OQS_init()
+    return library
+
+
+def _candidates() -> Iterator[ctypes.CDLL]:
+    for name in SONAMES:
+        try:
+            yield _load(name)
+        except (OSError, AttributeError):
+            continue
+
+
+@functools.cache
+def library() -> ctypes.CDLL | None:
+    """Return the shared library, or None where there is none.
+
+    Raises:
+        KemUnavailable: WGPY_LIBOQS names something that is not liboqs.
+    """
+    path = os.environ.get(ENVIRONMENT)
+    if path is None:
+        return next(_candidates(), None)
+    if not path:
+        return None
+    try:
+        return _load(path)
+    except (OSError, AttributeError) as error:
+        raise KemUnavailable(f"{ENVIRONMENT}={path} is no usable liboqs: {error}") from error
+
+
+class OqsKem:
+    """One mechanism of liboqs.
+
+    Args:
+        handle: from `find`; lives as long as the process.
+        lengths: as `find` checked them.
+    """
+
+    def __init__(self, oqs: ctypes.CDLL, handle: "ctypes._Pointer[_Kem]", lengths: Lengths) -> None:
+        self._oqs = oqs
+        self._handle = handle
+        self._lengths = lengths
+
+    def keypair(self) -> tuple[bytes, bytearray]:
+        """Return a public key and a secret key, which the caller wipes."""
+        public, secret = (
+            ctypes.create_string_buffer(self._lengths.public_key),
+            bytearray(self._lengths.secret_key),
+        )
+        self._check(self._oqs.OQS_KEM_keypair(self._handle, public, _address(secret)))
+        return public.raw, secret
+
+    def encaps(self, public_key: bytes) -> tuple[bytes, bytearray]:
+        """Return a ciphertext and its shared secret, which the caller wipes.
+
+        Raises:
+            ValueError: the public key is none.
+        """
+        expect_length(public_key, self._lengths.public_key)
+        ciphertext = ctypes.create_string_buffer(self._lengths.ciphertext)
+        shared = bytearray(self._lengths.shared_secret)
+        if self._oqs.OQS_KEM_encaps(self._handle, ciphertext, _address(shared), public_key):
+            raise ValueError("not a public key")
+        return ciphertext.raw, shared
+
+    def decaps(self, secret_key: bytearray, ciphertext: bytes) -> bytearray:
+        """Return the shared secret, which the caller wipes; a wrong ciphertext gives an unpredictable one."""
+        expect_length(secret_key, self._lengths.secret_key)
+        expect_length(ciphertext, self._lengths.ciphertext)
+        shared = bytearray(self._lengths.shared_secret)
+        self._check(
+            self._oqs.OQS_KEM_decaps(self._handle, _address(shared), ciphertext, _address(secret_key))
+        )
+        return shared
+
+    def _check(self, status: int) -> None:
+        if status:
+            raise KemUnavailable("liboqs failed; unset or empty WGPY_LIBOQS to use the built-in library")
+
+
+def find(name: str, lengths: Lengths) -> OqsKem | None:
+    """Return the named mechanism, or None where this liboqs lacks it or has another edition of it."""
+    oqs = library()
+    handle = oqs.OQS_KEM_new(name.encode()) if oqs else None
+    if not oqs or not handle:
+        return None
+    kem = handle.contents
+    found = Lengths(
+        kem.length_public_key, kem.length_secret_key, kem.length_ciphertext, kem.length_shared_secret
+    )
+    return OqsKem(oqs, handle, lengths) if found == lengths else None
+
+
+def _address(buffer: bytearray) -> "ctypes.Array[ctypes.c_char]":
+    return (ctypes.c_char * len(buffer)).from_buffer(buffer)
+
+
+def expect_length(buffer: bytes | bytearray, length: int) -> None:
+    """Raise ValueError unless the buffer has this length: C would read or write past its end."""
+    if len(buffer) != length:
+        raise ValueError(f"{len(buffer)} bytes where {length} belong")
