@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from .erasure import wipe
 from .errors import KemUnavailable
 
 Buffer = bytes | bytearray | memoryview
