@@ -291,10 +291,11 @@ class _Parser:
         canonical = self._known_keys().get(line.key)
         if canonical is None:
             raise BadValue(self._unknown(line.key))
+        value = without_blanks(line.value) if line.key in WG_KEYS[self._section] else line.value
         if self._peer is not None:
-            self._take_peer(self._peer, canonical, line.value, number)
+            self._take_peer(self._peer, canonical, value, number)
         elif line.key in WG_KEYS["interface"]:
-            self._take_interface(canonical, line.value)
+            self._take_interface(canonical, value)
         else:
             self._take_quick(canonical, line.value)
 

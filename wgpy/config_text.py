@@ -14,6 +14,7 @@ from wgpy.config import (
     WgConfig,
     split_line,
 )
+from wgpy.model import prefix_text
 
 
 def strip(text: str) -> str:
@@ -50,10 +51,10 @@ def format_quick(config: QuickConfig) -> str:
 def _format(additions: str, config: WgConfig, with_rosenpass: bool) -> str:
     interface = config.interface
     parts = ["[Interface]\n", additions]
-    if interface.listen_port:
+    if interface.listen_port is not None:
         parts.append(f"ListenPort = {interface.listen_port}\n")
-    if interface.fwmark:
-        parts.append(f"FwMark = 0x{interface.fwmark:x}\n")
+    if interface.fwmark is not None:
+        parts.append(f"FwMark = {f'0x{interface.fwmark:x}' if interface.fwmark else 'off'}\n")
     if interface.private_key is not None:
         parts.append(f"PrivateKey = {_base64(interface.private_key)}\n")
     for peer in config.peers:
@@ -70,12 +71,14 @@ def _peer_lines(peer: PeerSection) -> Iterator[str]:
         yield f"PresharedKey = {_base64(peer.preshared_key)}"
     if peer.allowed_ips:
         add = "" if peer.replace_allowed_ips else "+"
-        changes = (f"{'-' if change.remove else add}{change.prefix}" for change in peer.allowed_ips)
+        changes = (
+            f"{'-' if change.remove else add}{prefix_text(change.prefix)}" for change in peer.allowed_ips
+        )
         yield f"AllowedIPs = {', '.join(changes)}"
     if peer.endpoint is not None:
         yield f"Endpoint = {peer.endpoint}"
-    if peer.persistent_keepalive:
-        yield f"PersistentKeepalive = {peer.persistent_keepalive}"
+    if peer.persistent_keepalive is not None:
+        yield f"PersistentKeepalive = {peer.persistent_keepalive or 'off'}"
 
 
 def _peer_rosenpass_lines(peer: PeerSection) -> Iterator[str]:

@@ -23,6 +23,18 @@ IpAddress = IPv4Address | IPv6Address
 IpNetwork = IPv4Network | IPv6Network
 
 
+def ip_text(ip: IpAddress) -> str:
+    """An address as inet_ntop writes it: ::ffff:1.2.3.4 and ::1.2.3.4 where Python writes hexadecimal."""
+    if ip.version == 6 and int(ip) >> 32 in (0, 0xFFFF) and (int(ip) >> 32 or int(ip) >> 16):
+        return f"{'::ffff:' if int(ip) >> 32 else '::'}{IPv4Address(int(ip) & 0xFFFFFFFF)}"
+    return str(ip)
+
+
+def prefix_text(prefix: IpNetwork) -> str:
+    """A prefix as `wg` writes it: address/bits."""
+    return f"{ip_text(prefix.network_address)}/{prefix.prefixlen}"
+
+
 class PskKind(IntEnum):
     """What a keypair's preshared key was; the numbers are DP_PSK_* of dataplane.h."""
 
@@ -53,7 +65,7 @@ class SocketAddress:
         if self.ip.version == 4:
             return f"{self.ip}:{self.port}"
         zone = f"%{self.scope_id}" if self.scope_id else ""
-        return f"[{self.ip}{zone}]:{self.port}"
+        return f"[{ip_text(self.ip)}{zone}]:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from wgpy.model import (
     PrivateKey,
     PublicKey,
     SocketAddress,
+    prefix_text,
 )
 
 LINE_MAX = 4096  # bytes; the longest line anybody needs has under 200
@@ -377,4 +378,4 @@ def _peer_lines(peer: PeerState) -> Iterator[str]:
     yield f"rx_bytes={peer.rx_bytes}"
     yield f"persistent_keepalive_interval={peer.persistent_keepalive}"
     for prefix in peer.allowed_ips:
-        yield f"allowed_ip={prefix}"
+        yield f"allowed_ip={prefix_text(prefix)}"

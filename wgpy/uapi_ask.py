@@ -19,6 +19,7 @@ from wgpy.model import (
     PrivateKey,
     PublicKey,
     WallTime,
+    prefix_text,
 )
 from wgpy.uapi import BadLine, ZoneIndex, no_zone_names, read_endpoint, read_key, read_number, read_prefix
 
@@ -59,7 +60,7 @@ def _update_lines(peer: PeerUpdate) -> Iterator[str]:
     if peer.replace_allowed_ips:
         yield "replace_allowed_ips=true"
     for change in peer.allowed_ips:
-        yield f"allowed_ip={'-' if change.remove else ''}{change.prefix}"
+        yield f"allowed_ip={'-' if change.remove else ''}{prefix_text(change.prefix)}"
 
 
 def parse_errno(reply: str) -> int:

@@ -7,8 +7,7 @@ pages, registers. So secrets live in bytearrays from birth, are sliced through m
 """
 
 
-def wipe(*secrets: bytearray | None) -> None:
-    """Overwrite each buffer with zeros; its length stays. None is skipped."""
+def wipe(*secrets: bytearray) -> None:
+    """Overwrite each buffer with zeros; its length stays."""
     for secret in secrets:
-        if secret is not None:
-            secret[:] = bytes(len(secret))
+        secret[:] = bytes(len(secret))

@@ -1,0 +1,245 @@
+"""The UAPI socket: stock `wg` and our own command line talk to a device. Edge; what is said is wgpy.uapi.
+
+Only root and the user we run as are heard. A client costs at most one request and one reply of memory; beyond
+CLIENTS_MAX the one that was silent longest goes. Whoever deletes the socket file asks the device to stop.
+"""
+
+import asyncio
+import contextlib
+import errno
+import json
+import logging
+import os
+import socket
+import stat
+import struct
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from wgpy.model import DeviceState, DeviceUpdate
+from wgpy.resolve import zone_index
+from wgpy.uapi import (
+    GetRequest,
+    Hangup,
+    RefusedRequest,
+    Request,
+    RequestParser,
+    SetRequest,
+    format_errno,
+    format_get,
+    format_status,
+)
+
+logger = logging.getLogger(__name__)
+
+DIRECTORY = Path("/var/run/wireguard")
+CLIENTS_MAX = 64
+READ_LEN = 1 << 16
+BACKLOG = 64
+WATCH_S = 1.0
+
+
+class Device(Protocol):
+    """What the socket drives."""
+
+    def state(self) -> DeviceState:
+        """Everything a get=1 shows."""
+
+    def apply(self, update: DeviceUpdate) -> None:
+        """Do a whole set=1; OSError carries the errno to answer."""
+
+    def extra_state(self) -> Mapping[str, object]:
+        """What wgpy=1 shows: JSON values only."""
+
+
+def socket_path(interface: str, directory: Path = DIRECTORY) -> Path:
+    """Where the socket of an interface is."""
+    return directory / f"{interface}.sock"
+
+
+def open_listener(interface: str, directory: Path = DIRECTORY) -> socket.socket:
+    """Create the listening socket, mode 0600; a stale one is replaced.
+
+    Raises:
+        OSError: EADDRINUSE where another process answers on it; EEXIST where the file is no socket; others.
+    """
+    path = socket_path(interface, directory)
+    previous = os.umask(0o022)
+    try:
+        directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        os.umask(0o077)
+        _remove_stale(path)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            listener.bind(os.fspath(path))
+            listener.listen(BACKLOG)
+        except OSError:
+            listener.close()
+            raise
+    finally:
+        os.umask(previous)
+    listener.setblocking(False)
+    return listener
+
+
+def adopt_listener(fd: int) -> socket.socket:
+    """Take over a listening socket that was handed in (WG_UAPI_FD, socket activation).
+
+    Raises:
+        OSError: EBADF and the like; EINVAL where it is not a listening Unix stream socket.
+    """
+    listener = socket.socket(fileno=fd)
+    listening = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    if (listener.family, listener.type, bool(listening)) != (socket.AF_UNIX, socket.SOCK_STREAM, True):
+        listener.detach()
+        raise OSError(errno.EINVAL, f"descriptor {fd} is not a listening Unix stream socket")
+    listener.set_inheritable(False)
+    listener.setblocking(False)
+    return listener
+
+
+def _remove_stale(path: Path) -> None:
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise OSError(errno.EEXIST, "a file that is no socket is in the way", str(path))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(2)
+        try:
+            probe.connect(os.fspath(path))
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
+            return
+        except FileNotFoundError:
+            return
+    raise OSError(errno.EADDRINUSE, "another process serves this interface", str(path))
+
+
+class UapiServer:
+    """Serves one device on one listening socket.
+
+    Args:
+        device: what the requests are about; called from the event loop.
+        listener: from open_listener or adopt_listener; the server owns it from now on.
+        path: its file; watched while serving and removed on close.
+        on_deleted: called once when somebody deleted or replaced the file.
+        watch_s: how often to look, seconds.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        listener: socket.socket,
+        path: Path,
+        on_deleted: Callable[[], None],
+        watch_s: float = WATCH_S,
+    ) -> None:
+        self._device = device
+        self._listener = listener
+        self._path = path
+        self._identity = _identity(path)
+        self._on_deleted = on_deleted
+        self._watch_s = watch_s
+        self._clients: dict[asyncio.Task[None], asyncio.StreamWriter] = {}  # the longest silent one first
+        self._server: asyncio.Server | None = None
+        self._watcher: asyncio.TimerHandle | None = None
+
+    async def start(self) -> None:
+        """Serve until close."""
+        self._server = await asyncio.start_unix_server(self._welcome, sock=self._listener, limit=READ_LEN)
+        self._watch()
+
+    async def close(self) -> None:
+        """Stop serving, hang up on every client and remove the socket file; twice is once."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        server.close()
+        if self._watcher is not None:
+            self._watcher.cancel()
+        tasks = list(self._clients)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._identity is not None and _identity(self._path) == self._identity:
+            with contextlib.suppress(
+                OSError
+            ):  # after dropping to another user it stays; the next start probes it
+                self._path.unlink()
+
+    def _watch(self) -> None:
+        if self._identity is not None and _identity(self._path) == self._identity:
+            self._watcher = asyncio.get_running_loop().call_later(self._watch_s, self._watch)
+            return
+        logger.info("%s was deleted: stopping", self._path)
+        self._on_deleted()
+
+    async def _welcome(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        if self._server is None or not _may_speak(writer):
+            writer.close()
+            return
+        self._clients[task] = writer
+        if len(self._clients) > CLIENTS_MAX:
+            next(iter(self._clients)).cancel()
+        try:
+            await self._converse(task, reader, writer)
+        except (ConnectionError, TimeoutError, asyncio.CancelledError):
+            pass  # the client left, or we hang up on it
+        finally:
+            self._clients.pop(task, None)
+            writer.close()
+
+    async def _converse(
+        self, task: asyncio.Task[None], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        parser = RequestParser(zone_index)
+        while data := await reader.read(READ_LEN):
+            self._clients[task] = self._clients.pop(task)
+            for request in parser.feed(data):
+                if isinstance(request, Hangup):
+                    return
+                writer.write(self._answer(request))
+                await writer.drain()
+                if isinstance(request, RefusedRequest) and request.close:
+                    return
+
+    def _answer(self, request: Request) -> bytes:
+        try:
+            match request:
+                case GetRequest():
+                    return format_get(self._device.state())
+                case SetRequest(update):
+                    self._device.apply(update)
+                    return format_errno(0)
+                case RefusedRequest(number):
+                    return format_errno(number)
+            return format_status(json.dumps(self._device.extra_state(), separators=(",", ":")))
+        except OSError as error:
+            logger.info("a request was refused: %s", os.strerror(error.errno or errno.EIO))
+            return format_errno(error.errno or errno.EIO)
+        except Exception:  # our bug: loud, but the tunnel goes on
+            logger.exception("a request failed")
+            return format_errno(errno.ENOANO)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _may_speak(writer: asyncio.StreamWriter) -> bool:
+    connection = writer.get_extra_info("socket")
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    _, uid, _ = struct.unpack("3i", credentials)
+    if uid in (0, os.geteuid()):
+        return True
+    logger.warning("user %d tried to speak to the control socket", uid)
+    return False
