@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Final, Self
 
 from wgpy.errors import ConfigError
-from wgpy.model import SECOND
+from wgpy.model import SECOND, Instant
 
 CONSTRUCTION: Final = b"Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s"
 IDENTIFIER: Final = b"WireGuard v1 zx2c4 Jason@zx2c4.com"
@@ -26,6 +26,7 @@ INITIATION_LEN: Final = 148
 RESPONSE_LEN: Final = 92
 COOKIE_REPLY_LEN: Final = 64
 
+NEVER: Final = Instant(0)
 MILLISECOND: Final = 1_000_000
 WHITENING_STEP: Final = 1 << 24  # ns
 

@@ -16,6 +16,7 @@ from typing import Final
 
 from wgpy import crypto
 from wgpy.constants import CONSTRUCTION, IDENTIFIER
+from wgpy.crypto import Buffer
 from wgpy.errors import AuthenticationError
 from wgpy.messages import Initiation, Response
 from wgpy.model import PrivateKey, PublicKey
@@ -81,7 +82,7 @@ class SymmetricState:
         self.chaining_key[:], key = crypto.kdf2(self.chaining_key, data)
         return key
 
-    def mix_psk(self, preshared_key: bytes) -> bytes:
+    def mix_psk(self, preshared_key: Buffer) -> bytes:
         """(C, tau, k) = Kdf3(C, Q); tau enters H."""
         self.chaining_key[:], tau, key = crypto.kdf3(self.chaining_key, preshared_key)
         self.mix_hash(tau)
@@ -221,7 +222,7 @@ def consume_initiation(claimed: ClaimedInitiation, shared: bytes) -> ReceivedIni
 
 
 def create_response(
-    received: ReceivedInitiation, ephemeral_private: bytearray, preshared_key: bytes, sender_index: int
+    received: ReceivedInitiation, ephemeral_private: bytearray, preshared_key: Buffer, sender_index: int
 ) -> tuple[TransportKeys, Response]:
     """Message 2 and the transport keys, which may not send before the initiator has used them.
 
@@ -249,7 +250,7 @@ def create_response(
 
 
 def consume_response(
-    identity: StaticIdentity, sent: SentInitiation, message: Response, preshared_keys: Sequence[bytes]
+    identity: StaticIdentity, sent: SentInitiation, message: Response, preshared_keys: Sequence[Buffer]
 ) -> tuple[int, TransportKeys]:
     """Finish the handshake this side started, with the first preshared key that fits.
 

@@ -1,0 +1,80 @@
+"""One peer's protocol state: what the control half remembers between messages.
+
+Knows no keypairs, endpoints' addresses or allowed IPs: those live in the data plane alone.
+"""
+
+import base64
+
+from wgpy import tai64n
+from wgpy.constants import Timings
+from wgpy.cookie import Macs
+from wgpy.model import Instant, PeerNumber, PresharedKey, PublicKey, WallTime
+from wgpy.noise import SentInitiation, StaticIdentity
+from wgpy.psk_ring import PskRing, Slot
+from wgpy.timers import TimerState
+
+# A response stays answerable to its slot until confirmed; the data plane keeps but the last.
+_RESPONSES_KEPT = 3
+
+
+class Peer:
+    """Mutable; only wgpy.tunnel changes it, after authentication."""
+
+    def __init__(
+        self, number: PeerNumber, public_key: PublicKey, preshared_key: PresharedKey, timings: Timings
+    ) -> None:
+        self.number = number
+        self.public_key = public_key
+        self.ring = PskRing(preshared_key, timings)
+        self.macs = Macs(public_key, timings)
+        self.timers = TimerState()
+        self.has_endpoint = False
+        self.has_rosenpass = False
+        self.is_permissive = False
+        self.last_handshake = WallTime(0)
+        # A slot of its own: an initiation that comes in does not displace ours, so that after a collision
+        # either response completes.
+        self.outstanding: SentInitiation | None = None
+        self.responses: dict[int, Slot] = {}  # local index -> what our response was made with
+        self.cookie_index: int | None = None  # sender index of the last message that may earn a cookie
+        self.last_timestamp_sent = tai64n.ZERO
+        self.greatest_timestamp = tai64n.ZERO
+        self.last_consumed: Instant | None = None
+        self.scheduled: Instant | None = None  # the deadline last put on the Tunnel's heap
+        self._shared: bytes | None = None
+        self._shared_known = False
+
+    def __repr__(self) -> str:
+        return name_of(self.public_key)
+
+    def shared(self, identity: StaticIdentity) -> bytes | None:
+        """ss, computed when first needed; None where the peer's key is of small order."""
+        if not self._shared_known:
+            self._shared, self._shared_known = identity.shared_with(self.public_key), True
+        return self._shared
+
+    def forget_shared(self) -> None:
+        """Our static key changed."""
+        self._shared, self._shared_known = None, False
+
+    def remember_response(self, index: int, slot: Slot) -> None:
+        """The keypair of this index was made with this slot."""
+        self.responses[index] = slot
+        while len(self.responses) > _RESPONSES_KEPT:
+            del self.responses[next(iter(self.responses))]
+
+    @property
+    def deadline(self) -> Instant | None:
+        """When this peer has something to do even if no packet moves."""
+        moments = [
+            moment
+            for moment in (self.timers.deadline, self.ring.follow_up_at, self.ring.expires_at)
+            if moment is not None
+        ]
+        return min(moments, default=None)
+
+
+def name_of(public_key: PublicKey) -> str:
+    """How a peer is called in logs: peer(AbCd…wXyZ)."""
+    text = base64.b64encode(public_key).decode()
+    return f"peer({text[:4]}…{text[-5:-1]})"

@@ -1,0 +1,205 @@
+"""When something is due: comparisons of stamps with now, for one peer. No timer objects, no clock.
+
+The data plane keeps the stamps of packets (`Activity`), `TimerState` those of handshakes. `due` names what
+has come due, the most urgent first; wgpy.tunnel does it. Equivalent to the five timers of the paper's
+implementations, evaluated on stamps:
+
+    | rule                 | due                                                                            |
+    |----------------------|--------------------------------------------------------------------------------|
+    | resend               | 5 s + jitter after an initiation without a completed handshake; 19 times       |
+    | passive keepalive    | 10 s after the first data received that nothing sent has answered              |
+    | new handshake        | 15 s + jitter after the first data sent that nothing received has answered     |
+    | zero keys            | 540 s after the last derived session, or after giving up                       |
+    | persistent keepalive | the interval after the last authenticated packet in either direction           |
+    | rekey                | initiator: data or keepalive sent on a key of 120 s or more                    |
+    | last-minute rekey    | initiator: something received on a key of 165 s or more, once                  |
+    | session wanted       | packets are staged and no session may send                                     |
+
+Differences saturate: a stamp a worker took after our `now` counts as now.
+
+Paper: WireGuard §6.
+"""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from wgpy.constants import NEVER, Timings
+from wgpy.model import Instant, PskKind
+
+
+class Due(Enum):
+    """What a peer needs now."""
+
+    ZERO_KEYS = auto()
+    GIVE_UP = auto()
+    RESEND = auto()
+    NEW_HANDSHAKE = auto()
+    REKEY = auto()
+    LAST_MINUTE_REKEY = auto()
+    SESSION_WANTED = auto()
+    KEEPALIVE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """One peer's record of the data plane. Stamps are Instants, 0 = never; fields as in dp_record."""
+
+    last_tx_auth: int = 0
+    last_tx_data: int = 0
+    tx_unanswered: int = 0
+    last_rx_auth: int = 0
+    last_rx_data: int = 0
+    rx_unanswered: int = 0
+    current_birthdate: int = 0
+    current_index: int = 0
+    is_initiator: bool = False
+    is_sendable: bool = False
+    wants_rekey: bool = False  # REKEY_AFTER_MESSAGES passed
+    current_psk_kind: PskKind = PskKind.NONE
+    user_birthdate: int = 0
+    user_psk_kind: PskKind = PskKind.NONE
+    user_psk_birthdate: int = 0
+    staged: int = 0
+
+    def has_session(self, now: Instant, timings: Timings) -> bool:
+        """Whether a keypair may send now."""
+        return (
+            self.current_birthdate != 0
+            and self.is_sendable
+            and now - self.current_birthdate < timings.reject_after_time
+        )
+
+
+IDLE = Activity()
+
+
+@dataclass(slots=True)
+class TimerState:
+    """The handshake's stamps of one peer; None = not armed."""
+
+    persistent_keepalive: int = 0  # ns, 0 = off
+    jitter: int = 0  # drawn anew with every initiation
+    last_handshake_sent: Instant | None = None  # initiation or response
+    resend_at: Instant | None = None
+    attempts: int = 0
+    last_minute_sent: bool = False
+    zero_keys_at: Instant | None = None
+    gave_up: Instant | None = None  # since the last completed handshake
+    keepalive_sent: Instant = NEVER
+
+    @property
+    def in_handshake(self) -> bool:
+        """An initiation is out, or about to be sent again."""
+        return self.resend_at is not None
+
+    def initiation_sent(self, now: Instant, jitter: int, timings: Timings) -> None:
+        """Arms resend."""
+        self.jitter = jitter
+        self.last_handshake_sent = now
+        self.resend_at = Instant(now + timings.rekey_timeout + jitter)
+
+    def response_sent(self, now: Instant) -> None:
+        """Counts for the spacing of handshake messages."""
+        self.last_handshake_sent = now
+
+    def handshake_complete(self) -> None:
+        """Disarms resend and clears what belonged to the attempt."""
+        self.resend_at = None
+        self.attempts = 0
+        self.last_minute_sent = False
+        self.gave_up = None
+
+    def session_derived(self, now: Instant, timings: Timings) -> None:
+        """Arms zero-keys anew."""
+        self.zero_keys_at = Instant(now + timings.zero_keys_after)
+
+    def give_up(self, now: Instant, timings: Timings) -> None:
+        """Nobody answered for REKEY_ATTEMPT_TIME."""
+        self.resend_at = None
+        self.attempts = 0
+        self.gave_up = now
+        if self.zero_keys_at is None:
+            self.zero_keys_at = Instant(now + timings.zero_keys_after)
+
+    def reset(self) -> None:
+        """Device down, up or a new identity: as if no handshake had ever been."""
+        self.last_handshake_sent = None
+        self.resend_at = None
+        self.attempts = 0
+        self.last_minute_sent = False
+        self.gave_up = None
+
+    def may_send_handshake(self, now: Instant, timings: Timings) -> bool:
+        """At least REKEY_TIMEOUT since our last initiation or response to this peer."""
+        return self.last_handshake_sent is None or now - self.last_handshake_sent >= timings.rekey_timeout
+
+    @property
+    def deadline(self) -> Instant | None:
+        """The next moment at which a rule that needs no packet stamps comes due."""
+        if self.resend_at is None or self.zero_keys_at is None:
+            return self.resend_at or self.zero_keys_at
+        return min(self.resend_at, self.zero_keys_at)
+
+
+def due(state: TimerState, activity: Activity, now: Instant, timings: Timings) -> list[Due]:
+    """Every rule of the table whose time has come."""
+    found: list[Due] = []
+    if state.zero_keys_at is not None and now >= state.zero_keys_at:
+        found.append(Due.ZERO_KEYS)
+    if state.resend_at is not None:
+        if now >= state.resend_at:
+            found.append(Due.GIVE_UP if state.attempts > timings.max_attempts else Due.RESEND)
+    elif _new_handshake_due(state, activity, now, timings):
+        found.append(Due.NEW_HANDSHAKE)
+    elif _rekey_due(state, activity, timings):
+        found.append(Due.REKEY)
+    elif _last_minute_rekey_due(state, activity, timings):
+        found.append(Due.LAST_MINUTE_REKEY)
+    elif activity.staged and not activity.has_session(now, timings):
+        found.append(Due.SESSION_WANTED)
+    if _keepalive_due(state, activity, now, timings):
+        found.append(Due.KEEPALIVE)
+    return found
+
+
+def _new_handshake_due(state: TimerState, activity: Activity, now: Instant, timings: Timings) -> bool:
+    since = activity.tx_unanswered
+    if since == 0:
+        return False
+    if state.gave_up is not None:
+        # The old silence has been dealt with; only data sent since then starts over.
+        if activity.last_tx_data <= state.gave_up:
+            return False
+        since = max(since, state.gave_up)
+    return now >= since + timings.new_handshake_timeout + state.jitter
+
+
+def _rekey_due(state: TimerState, activity: Activity, timings: Timings) -> bool:
+    if activity.current_birthdate == 0:
+        return False
+    last_sent = max(activity.last_tx_data, state.keepalive_sent)
+    if state.gave_up is not None and last_sent <= state.gave_up:
+        return False
+    if activity.wants_rekey:
+        return True
+    return activity.is_initiator and last_sent >= activity.current_birthdate + timings.rekey_after_time
+
+
+def _last_minute_rekey_due(state: TimerState, activity: Activity, timings: Timings) -> bool:
+    return (
+        activity.current_birthdate != 0
+        and activity.is_initiator
+        and not state.last_minute_sent
+        and activity.last_rx_auth >= activity.current_birthdate + timings.receive_rekey_age
+    )
+
+
+def _keepalive_due(state: TimerState, activity: Activity, now: Instant, timings: Timings) -> bool:
+    # What was asked for counts as sent, so that a worker or a network that lags is not asked again at once.
+    unanswered = max(activity.rx_unanswered, state.keepalive_sent)
+    if activity.rx_unanswered and now >= unanswered + timings.keepalive_timeout:
+        return True
+    if state.persistent_keepalive == 0:
+        return False
+    last = max(activity.last_tx_auth, activity.last_rx_auth, state.keepalive_sent)
+    return now >= last + state.persistent_keepalive
