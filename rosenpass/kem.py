@@ -23,17 +23,17 @@ import errno
 import functools
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
 from . import liboqs
 from ._mceliece import ffi, lib
-from .erase import wipe
+from .erasure import wipe
 from .errors import KemUnavailable, MalformedMessage
 
 if TYPE_CHECKING:
     from ._mceliece import _CData
 
+Buffer = bytes | bytearray | memoryview
 RandomBytes = Callable[[int], bytes]
 
 SHARED_SECRET_LEN = 32
@@ -47,26 +47,8 @@ EPHEMERAL_PUBLIC_KEY_LEN = 800
 EPHEMERAL_SECRET_KEY_LEN = 1632
 EPHEMERAL_CIPHERTEXT_LEN = 768
 
-SecretKeyT = TypeVar("SecretKeyT")
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class KeyPair(Generic[SecretKeyT]):
-    """A fresh key pair; the secret half never prints."""
-
-    public_key: bytes
-    secret_key: SecretKeyT = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Encapsulation:
-    """A ciphertext for the network and the 32-byte secret it carries, which the caller wipes."""
-
-    ciphertext: bytes
-    shared_secret: bytearray = field(repr=False)
-
-
-class Kem(Protocol[SecretKeyT]):
+class Kem(Protocol):
     """What the handshake needs of a mechanism: `StaticKem` or `EphemeralKem`, in tests a toy."""
 
     @property
@@ -79,20 +61,24 @@ class Kem(Protocol[SecretKeyT]):
         """Length of a ciphertext in bytes."""
         ...
 
-    def keypair(self) -> KeyPair[SecretKeyT]:
-        """Make a key pair. The caller wipes the secret key."""
+    def keypair(self) -> tuple[bytes, bytearray]:
+        """Make a public and a secret key. The caller wipes the latter."""
         ...
 
-    def encaps(self, public_key: bytes) -> Encapsulation:
-        """Make a secret that only the owner of the public key can open.
+    def encaps(self, public_key: bytes) -> tuple[bytes, bytearray]:
+        """Make a ciphertext and the 32-byte secret that only the owner of the public key finds in it.
+
+        The caller wipes the secret.
 
         Raises:
             MalformedMessage: no honest peer has this public key.
         """
         ...
 
-    def decaps(self, secret_key: SecretKeyT, ciphertext: bytes) -> bytearray:
-        """Open a ciphertext. Never fails: a forged one gives a secret nobody else has (implicit rejection).
+    def decaps(self, secret_key: "SecretKey", ciphertext: bytes) -> bytearray:
+        """Open a ciphertext; the caller wipes the 32-byte secret.
+
+        Never fails: a forged ciphertext gives a secret nobody else has (implicit rejection).
 
         Raises:
             ValueError: the ciphertext is not `ciphertext_len` long, which the envelope has checked.
@@ -113,7 +99,7 @@ class StaticSecretKey:
 
     __slots__ = ("_key",)
 
-    def __init__(self, data: bytes | bytearray | memoryview) -> None:
+    def __init__(self, data: Buffer) -> None:
         out = ffi.new("struct mceliece_key **")
         view = ffi.from_buffer("uint8_t[]", data)
         result = lib.mceliece_key_new(out, view, len(data))
@@ -128,19 +114,16 @@ class StaticSecretKey:
         self._key: _CData | None = ffi.gc(out[0], lib.mceliece_key_free)
 
     def wipe(self) -> None:
-        """Wipe and free the key now. Using it afterwards raises ValueError."""
-        if self._key is not None:
-            ffi.release(self._key)
-            self._key = None
+        """Wipe and free the key once no decapsulation runs with it. Later ones raise ValueError."""
+        self._key = None
 
     def decaps(self, ciphertext: bytes) -> bytearray:
         """Open a ciphertext of either form; its length says which."""
-        if self._key is None:
+        key = self._key
+        if key is None:
             raise ValueError("the secret key was wiped")
         shared = bytearray(SHARED_SECRET_LEN)
-        result = lib.mceliece_decaps(
-            ffi.from_buffer("uint8_t[]", shared), self._key, ciphertext, len(ciphertext)
-        )
+        result = lib.mceliece_decaps(ffi.from_buffer("uint8_t[]", shared), key, ciphertext, len(ciphertext))
         if result == -errno.EINVAL:
             raise ValueError(f"no ciphertext has {len(ciphertext)} bytes")
         _check(result)
@@ -151,6 +134,10 @@ class StaticSecretKey:
 
     def __reduce__(self) -> str:
         raise TypeError("a secret key does not leave the process")
+
+
+# A static key is best loaded once into a StaticSecretKey; as bytes it is prepared anew at each use.
+SecretKey = Buffer | StaticSecretKey
 
 
 class StaticKem:
@@ -169,19 +156,17 @@ class StaticKem:
         self.ciphertext_len = ciphertext_len
         self._random = random
 
-    def keypair(self) -> KeyPair[StaticSecretKey]:
-        """Make a key pair; takes about 0.2 s, in which pqcrypto holds the GIL.
+    def keypair(self) -> tuple[bytes, bytearray]:
+        """Make a key pair for files and for `StaticSecretKey`, in the 13608- or 13568-byte layout.
+
+        Takes 0.1 to 0.2 s, in which pqcrypto holds the GIL.
 
         Raises:
             KemUnavailable: neither liboqs nor pqcrypto is installed.
         """
-        public_key, secret = static_keypair_bytes()
-        try:
-            return KeyPair(public_key, StaticSecretKey(secret))
-        finally:
-            wipe(secret)
+        return _static_keypair()
 
-    def encaps(self, public_key: bytes) -> Encapsulation:
+    def encaps(self, public_key: bytes) -> tuple[bytes, bytearray]:
         """Make a secret for the owner of a public key of 524160 bytes."""
         error = bytearray(lib.MCELIECE_ERROR_LEN)
         random = bytearray(self._random(lib.MCELIECE_RANDOM_LEN))
@@ -193,7 +178,7 @@ class StaticKem:
         finally:
             wipe(error, random)
 
-    def encaps_error(self, public_key: bytes, error: bytes | bytearray) -> Encapsulation:
+    def encaps_error(self, public_key: bytes, error: bytes | bytearray) -> tuple[bytes, bytearray]:
         """Encapsulate a known error vector: 576 bytes, weight 96. For replaying recorded runs."""
         liboqs.expect_length(public_key, STATIC_PUBLIC_KEY_LEN)
         liboqs.expect_length(error, lib.MCELIECE_ERROR_LEN)
@@ -206,23 +191,21 @@ class StaticKem:
             ffi.from_buffer("uint8_t[]", error),
         )
         _check(result)
-        return Encapsulation(bytes(ciphertext), shared)
+        return bytes(ciphertext), shared
 
-    def decaps(self, secret_key: StaticSecretKey, ciphertext: bytes) -> bytearray:
+    def decaps(self, secret_key: SecretKey, ciphertext: bytes) -> bytearray:
         """Open a ciphertext of this form, in the same time whether it is genuine or not."""
         liboqs.expect_length(ciphertext, self.ciphertext_len)
-        return secret_key.decaps(ciphertext)
+        if isinstance(secret_key, StaticSecretKey):
+            return secret_key.decaps(ciphertext)
+        loaded = StaticSecretKey(secret_key)
+        try:
+            return loaded.decaps(ciphertext)
+        finally:
+            loaded.wipe()
 
 
-def static_keypair_bytes() -> tuple[bytes, bytearray]:
-    """Make a Classic McEliece 460896 key pair for key files.
-
-    Returns:
-        The public key and the secret key in the 13608- or the 13568-byte layout; the caller wipes it.
-
-    Raises:
-        KemUnavailable: neither liboqs nor pqcrypto is installed.
-    """
+def _static_keypair() -> tuple[bytes, bytearray]:
     for secret_len, ciphertext_len in (
         (STATIC_SECRET_KEY_GO_LEN, lib.MCELIECE_CIPHERTEXT_LEN),
         (STATIC_SECRET_KEY_RUST_LEN, lib.MCELIECE_CIPHERTEXT_PC_LEN),
@@ -243,7 +226,7 @@ def static_keypair_bytes() -> tuple[bytes, bytearray]:
 class _EphemeralBackend(Protocol):
     def keypair(self) -> tuple[bytes, bytearray]: ...
     def encaps(self, public_key: bytes) -> tuple[bytes, bytearray]: ...
-    def decaps(self, secret_key: bytearray, ciphertext: bytes) -> bytearray: ...
+    def decaps(self, secret_key: Buffer, ciphertext: bytes) -> bytearray: ...
 
 
 class KyberFromMlKem:
@@ -276,9 +259,10 @@ class KyberFromMlKem:
         ciphertext, inner = self._ml_kem.encaps(public_key)
         return ciphertext, kyber_secret(_move(inner), ciphertext)
 
-    def decaps(self, secret_key: bytearray, ciphertext: bytes) -> bytearray:
+    def decaps(self, secret_key: Buffer, ciphertext: bytes) -> bytearray:
         """Open a ciphertext."""
-        borrowed = bytes(secret_key)
+        liboqs.expect_length(secret_key, EPHEMERAL_SECRET_KEY_LEN)
+        borrowed = bytes(memoryview(secret_key))  # a copy even of bytes, for it is overwritten
         try:
             inner = self._ml_kem.decaps(borrowed, ciphertext)
         finally:
@@ -309,19 +293,21 @@ class EphemeralKem:
     def __init__(self, backend: _EphemeralBackend | None = None) -> None:
         self._backend = backend or default_ephemeral_backend()
 
-    def keypair(self) -> KeyPair[bytearray]:
+    def keypair(self) -> tuple[bytes, bytearray]:
         """Make (epki, eski); the caller wipes eski as soon as RespHello is handled."""
-        return KeyPair(*self._backend.keypair())
+        return self._backend.keypair()
 
-    def encaps(self, public_key: bytes) -> Encapsulation:
+    def encaps(self, public_key: bytes) -> tuple[bytes, bytearray]:
         """Make a secret for the owner of epki, which a stranger may have chosen."""
         try:
-            return Encapsulation(*self._backend.encaps(public_key))
+            return self._backend.encaps(public_key)
         except ValueError as error:
             raise MalformedMessage("epki is no Kyber512 public key") from error
 
-    def decaps(self, secret_key: bytearray, ciphertext: bytes) -> bytearray:
+    def decaps(self, secret_key: SecretKey, ciphertext: bytes) -> bytearray:
         """Open ecti with eski."""
+        if isinstance(secret_key, StaticSecretKey):
+            raise TypeError("a static secret key where eski belongs")
         return self._backend.decaps(secret_key, ciphertext)
 
 
@@ -335,7 +321,11 @@ def default_ephemeral_backend() -> _EphemeralBackend:
 
 
 def _move(secret: bytes) -> bytearray:
-    """Take a secret out of a bytes object that nobody else holds, and overwrite it there."""
+    """Take a secret out of a bytes object that nobody else holds, and overwrite it there.
+
+    Objects shorter than two bytes are the interpreter's own, shared by all.
+    """
+    assert len(secret) > 1
     moved = bytearray(secret)
     ffi.memmove(ffi.from_buffer("uint8_t[]", secret), bytes(len(secret)), len(secret))
     return moved

@@ -13,7 +13,10 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from .erasure import wipe
 from .errors import KemUnavailable
+
+Buffer = bytes | bytearray | memoryview
 
 ENVIRONMENT = "WGPY_LIBOQS"
 SONAMES = ("liboqs.so", *(f"liboqs.so.{version}" for version in range(16, 1, -1)))
@@ -102,10 +105,8 @@ class OqsKem:
 
     def keypair(self) -> tuple[bytes, bytearray]:
         """Return a public key and a secret key, which the caller wipes."""
-        public, secret = (
-            ctypes.create_string_buffer(self._lengths.public_key),
-            bytearray(self._lengths.secret_key),
-        )
+        public = ctypes.create_string_buffer(self._lengths.public_key)
+        secret = bytearray(self._lengths.secret_key)
         self._check(self._oqs.OQS_KEM_keypair(self._handle, public, _address(secret)))
         return public.raw, secret
 
@@ -122,14 +123,13 @@ class OqsKem:
             raise ValueError("not a public key")
         return ciphertext.raw, shared
 
-    def decaps(self, secret_key: bytearray, ciphertext: bytes) -> bytearray:
+    def decaps(self, secret_key: Buffer, ciphertext: bytes) -> bytearray:
         """Return the shared secret, which the caller wipes; a wrong ciphertext gives an unpredictable one."""
         expect_length(secret_key, self._lengths.secret_key)
         expect_length(ciphertext, self._lengths.ciphertext)
-        shared = bytearray(self._lengths.shared_secret)
-        self._check(
-            self._oqs.OQS_KEM_decaps(self._handle, _address(shared), ciphertext, _address(secret_key))
-        )
+        shared, owned = bytearray(self._lengths.shared_secret), bytearray(secret_key)
+        self._check(self._oqs.OQS_KEM_decaps(self._handle, _address(shared), ciphertext, _address(owned)))
+        wipe(owned)
         return shared
 
     def _check(self, status: int) -> None:
@@ -154,7 +154,7 @@ def _address(buffer: bytearray) -> "ctypes.Array[ctypes.c_char]":
     return (ctypes.c_char * len(buffer)).from_buffer(buffer)
 
 
-def expect_length(buffer: bytes | bytearray, length: int) -> None:
+def expect_length(buffer: Buffer, length: int) -> None:
     """Raise ValueError unless the buffer has this length: C would read or write past its end."""
     if len(buffer) != length:
         raise ValueError(f"{len(buffer)} bytes where {length} belong")

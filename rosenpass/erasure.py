@@ -7,7 +7,8 @@ pages, registers. So secrets live in bytearrays from birth, are sliced through m
 """
 
 
-def wipe(*secrets: bytearray) -> None:
-    """Overwrite each buffer with zeros; its length stays."""
+def wipe(*secrets: bytearray | None) -> None:
+    """Overwrite each buffer with zeros; its length stays. None is skipped."""
     for secret in secrets:
-        secret[:] = bytes(len(secret))
+        if secret is not None:
+            secret[:] = bytes(len(secret))
