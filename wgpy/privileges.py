@@ -1,0 +1,95 @@
+"""Giving up privileges for good: another user, no capability, no way back.
+
+Capabilities, the bounding set and no_new_privs belong to single threads. So it goes in two halves: what
+concerns gaining privileges anew is given up before there is a second thread (every later one inherits it);
+the user is changed later, which glibc does in all threads, and with that change the kernel empties each
+thread's capability sets. Descriptors stay open.
+"""
+
+import ctypes
+import os
+import pwd
+from pathlib import Path
+from typing import NamedTuple
+
+from wgpy.errors import PermissionMissing, WgpyError
+
+PR_SET_KEEPCAPS = 8
+PR_CAPBSET_READ = 23
+PR_CAPBSET_DROP = 24
+PR_SET_NO_NEW_PRIVS = 38
+PR_CAP_AMBIENT = 47
+PR_CAP_AMBIENT_CLEAR_ALL = 4
+CAPABILITIES_MAX = 64
+CAP_SETPCAP = 8
+CAP_NET_ADMIN = 12
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def renounce_gaining() -> None:
+    """No execve shall give back what is dropped later; the present capabilities stay usable.
+
+    Call it while the process has one thread.
+
+    Raises:
+        WgpyError: the kernel refuses.
+    """
+    _prctl(PR_SET_NO_NEW_PRIVS, 1)
+    _prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
+    if not effective(CAP_SETPCAP):
+        return  # a container that cannot: without new privileges the bounding set has no use anyway
+    for capability in range(CAPABILITIES_MAX):
+        if _libc.prctl(PR_CAPBSET_READ, capability, 0, 0, 0) == 1:
+            _prctl(PR_CAPBSET_DROP, capability)
+
+
+def effective(capability: int) -> bool:
+    """Whether this process may use a capability now."""
+    return bool(capability_sets()[os.getpid()].effective >> capability & 1)
+
+
+def become(user: str) -> None:
+    """Become `user` with its own group alone and an empty capability set, in every thread.
+
+    Raises:
+        PermissionMissing: we are not root.
+        WgpyError: no such user, or a thread kept a capability.
+    """
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError:
+        raise WgpyError(f"no user {user} here") from None
+    _prctl(PR_SET_KEEPCAPS, 0)
+    try:
+        os.setgroups([])
+        os.setresgid(entry.pw_gid, entry.pw_gid, entry.pw_gid)
+        os.setresuid(entry.pw_uid, entry.pw_uid, entry.pw_uid)
+    except PermissionError:
+        raise PermissionMissing(f"cannot become {user}: only root can become another user") from None
+    for thread, sets in capability_sets().items():
+        if any(sets):
+            raise WgpyError(f"thread {thread} kept capabilities after becoming {user}")
+
+
+class CapabilitySets(NamedTuple):
+    """Bit masks of one thread."""
+
+    permitted: int
+    effective: int
+    ambient: int
+
+
+def capability_sets() -> dict[int, CapabilitySets]:
+    """The sets of each thread of this process, by thread id."""
+    found = {}
+    for status in Path("/proc/self/task").glob("*/status"):
+        fields = dict(line.split(":\t", 1) for line in status.read_text().splitlines() if ":\t" in line)
+        masks = (int(fields.get(name, "0"), 16) for name in ("CapPrm", "CapEff", "CapAmb"))
+        found[int(status.parent.name)] = CapabilitySets(*masks)
+    return found
+
+
+def _prctl(option: int, argument: int) -> None:
+    if _libc.prctl(option, argument, 0, 0, 0) != 0:
+        raise WgpyError(f"prctl {option}: {os.strerror(ctypes.get_errno())}")
