@@ -1,0 +1,104 @@
+"""`up -f`: stays as the parent of the device process, and leaves like `down` with it.
+
+Also fit to be the first process of a container, which must bury everybody's orphans, and to be systemd's main
+process, which says when it is ready.
+"""
+
+import os
+import select
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+from wgpy.errors import WgpyError
+from wgpy.quick.down import down
+from wgpy.quick.process import DeviceProcess
+from wgpy.quick.programs import say, warn
+from wgpy.quick.reload import reload
+
+WATCHED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+
+
+def stay(name: str, device: DeviceProcess) -> None:
+    """Return when TERM or INT came and the tunnel was taken down.
+
+    Raises:
+        WgpyError: the device process ended on its own account; the host was cleaned up.
+    """
+    with _arriving_signals() as arriving:
+        notify("READY=1")
+        for number in arriving:
+            if number == signal.SIGHUP:
+                _reload(name)
+            if number in (signal.SIGTERM, signal.SIGINT):
+                notify("STOPPING=1")
+                say(f"{signal.Signals(number).name}: taking {device.interface} down")
+                down(name, leaving_anyway=True)
+                return
+            status = device.poll()
+            if status is not None:
+                down(name, leaving_anyway=True)
+                how = f"exit {status}" if status >= 0 else f"signal {-status}"
+                raise WgpyError(
+                    f"{device.interface}: the device process ended ({how}); the host was cleaned up"
+                )
+            _bury_orphans()
+
+
+def notify(state: str) -> None:
+    """Tell systemd, where it listens."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    if address.startswith("@"):
+        address = f"\0{address[1:]}"
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as manager:
+        manager.connect(address)
+        manager.sendall(state.encode())
+
+
+def _reload(name: str) -> None:
+    notify("RELOADING=1")
+    try:
+        reload(name)
+    except WgpyError as error:
+        warn(f"{error}; going on as before")
+    notify("READY=1")
+
+
+def _bury_orphans() -> None:
+    """As process 1, wait for whoever died and was left to us; the device process is waited for elsewhere."""
+    if os.getpid() != 1:
+        return
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+@contextmanager
+def _arriving_signals() -> Iterator[Iterator[int]]:
+    """The watched signals, one number after the other, beginning with a SIGCHLD that may have come before."""
+    read_end, write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    former = {number: signal.signal(number, _take_note) for number in WATCHED}
+    former_fd = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+    try:
+        yield _numbers(read_end)
+    finally:
+        signal.set_wakeup_fd(former_fd)
+        for number, handler in former.items():
+            signal.signal(number, handler)
+        os.close(read_end)
+        os.close(write_end)
+
+
+def _take_note(_: int, __: FrameType | None) -> None:
+    """The number goes through the wakeup descriptor."""
+
+
+def _numbers(read_end: int) -> Iterator[int]:
+    yield signal.SIGCHLD
+    while True:
+        select.select([read_end], [], [])
+        yield from os.read(read_end, 4096)

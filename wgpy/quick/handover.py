@@ -1,0 +1,100 @@
+"""What `up` and the device process agree on, both ends of it.
+
+By environment:
+
+    WGPY_SETUP_FD   a pipe from `up`: GO = you are in the journal, create the interface; DONE = the host is
+    set up; its end
+                    means that `up` died
+    WGPY_USER       whom to become when the host is set up
+    WGPY_LEAVE      the configuration file: on TERM and INT run `wgpy down` on it, on HUP `wgpy reload`
+    WGPY_DETACHED   standard error goes nowhere once the host is set up, unless LOG_LEVEL asks for a log
+
+With `up -f` neither WGPY_LEAVE nor WGPY_DETACHED is set: the parent does these things.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from wgpy import privileges
+from wgpy.quick.programs import clean_environment
+
+GO = b"g"
+DONE = b"d"
+
+
+def arrangement(config: str, user: str | None, foreground: bool) -> dict[str, str]:
+    """The variables that `up` gives to the device process."""
+    variables = {"WGPY_USER": user} if user is not None else {}
+    if not foreground:
+        variables |= {"WGPY_LEAVE": config, "WGPY_DETACHED": "1"}
+    return variables
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """The device process's end."""
+
+    setup_fd: int | None = None
+    user: str | None = None
+    config: str | None = None
+    detached: bool = False
+
+    @classmethod
+    def take(cls, environment: Mapping[str, str]) -> "Handover":
+        """Read what was arranged; nothing was, where the process was not started by `up`."""
+        number = environment.get("WGPY_SETUP_FD", "")
+        return cls(
+            setup_fd=int(number) if number.isascii() and number.isdigit() else None,
+            user=environment.get("WGPY_USER"),
+            config=environment.get("WGPY_LEAVE"),
+            detached=environment.get("WGPY_DETACHED") == "1",
+        )
+
+    def prepare(self) -> bool:
+        """Call once, before there is a second thread. False: `up` died, end without a trace."""
+        if self.setup_fd is None:
+            return True
+        os.set_inheritable(self.setup_fd, False)
+        if os.read(self.setup_fd, 1) != GO:
+            return False
+        if self.user is not None:
+            privileges.renounce_gaining()
+        return True
+
+    def read_setup(self) -> bool:
+        """Call when `setup_fd` is readable, once. True: the host is set up; False: `up` died, so leave."""
+        assert self.setup_fd is not None
+        return os.read(self.setup_fd, 1) == DONE
+
+    def set_up_done(self) -> None:
+        """The host is set up: drop privileges, let go of the terminal.
+
+        Raises:
+            WgpyError: privileges could not be dropped; the process must end.
+        """
+        if self.detached and os.environ.get("LOG_LEVEL", "silent") == "silent":
+            null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+            for number in (1, 2):
+                os.dup2(null, number)
+            os.close(null)
+        if self.user is not None:
+            privileges.become(self.user)
+
+    def leave(self) -> "subprocess.Popen[bytes] | None":
+        """Have `wgpy down` run, which deletes the interface at its end; None: close the device yourself."""
+        return self._wgpy("down", "--leaving")
+
+    def reload(self) -> "subprocess.Popen[bytes] | None":
+        """Have the configuration re-read as by syncconf; None: nothing is known of one."""
+        return self._wgpy("reload")
+
+    def _wgpy(self, *words: str) -> "subprocess.Popen[bytes] | None":
+        if self.config is None or self.user is not None:
+            return None
+        argv = [sys.executable, "-P", "-m", "wgpy", *words, "--", self.config]
+        return subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, env=clean_environment(), start_new_session=True
+        )

@@ -1,0 +1,88 @@
+"""Running other people's programs: hooks, nft, resolvconf. None sees a secret or a descriptor of ours."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+
+from wgpy.errors import WgpyError
+
+# Meant for this process alone: descriptors it was handed, and who wants to hear that it is ready.
+_NOT_FOR_CHILDREN = (
+    "NOTIFY_SOCKET",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_FDNAMES",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "WG_TUN_FD",
+    "WG_UDP_FD",
+    "WG_UAPI_FD",
+    "WG_PROCESS_FOREGROUND",
+    "WGPY_SETUP_FD",
+    "WGPY_READY_FD",
+)
+
+# As wg-quick runs them: within a shell that ends at the first failing command.
+_BASH = ("bash", "-e", "-o", "pipefail", "-O", "extglob", "-c")
+
+
+def say(text: object) -> None:
+    """Tell the person what is done, as wg-quick does."""
+    print(f"[#] {text}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def warn(text: object) -> None:
+    """Tell the person what is not as asked."""
+    print(f"wgpy: warning: {text}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def clean_environment() -> dict[str, str]:
+    """Our environment without what is meant for us alone."""
+    return {key: value for key, value in os.environ.items() if key not in _NOT_FOR_CHILDREN}
+
+
+def run_hook(command: str, interface: str, config: str) -> None:
+    """Run one PreUp, PostUp, PreDown or PostDown.
+
+    Raises:
+        WgpyError: it failed, or there is no bash.
+    """
+    command = command.replace("%i", interface)
+    say(command)
+    environment = clean_environment() | {"INTERFACE": interface, "CONFIG_FILE": config}
+    try:
+        done = subprocess.run([*_BASH, command], env=environment, check=False)
+    except FileNotFoundError:
+        raise WgpyError("hooks are run by bash, which is not installed here") from None
+    if done.returncode != 0:
+        raise WgpyError(f"hook failed ({_ending(done.returncode)}): {command}")
+
+
+def run(argv: Sequence[str], text: str = "", environment: Mapping[str, str] | None = None) -> None:
+    """Run a program to its end with `text` as its input.
+
+    Raises:
+        WgpyError: it failed; with the first line of what it said.
+    """
+    try:
+        done = subprocess.run(
+            argv,
+            input=text,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            env={**clean_environment(), "LC_ALL": "C", **(environment or {})},
+            check=False,
+        )
+    except OSError as error:
+        raise WgpyError(f"{argv[0]}: {error.strerror}") from None
+    if done.returncode != 0:
+        said = next(
+            (line for line in (done.stderr + done.stdout).splitlines() if line.strip()), "no word why"
+        )
+        raise WgpyError(f"{' '.join(argv)}: {_ending(done.returncode)}: {said.strip()}")
+
+
+def _ending(status: int) -> str:
+    return f"exit {status}" if status >= 0 else f"signal {-status}"

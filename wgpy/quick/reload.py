@@ -1,0 +1,32 @@
+"""Re-reading a configuration into a running tunnel, as `wg syncconf` does; addresses and routes stay."""
+
+from dataclasses import replace
+
+from wgpy import uapi_client
+from wgpy.config_files import read_quick_file
+from wgpy.config_update import syncconf
+from wgpy.quick.programs import warn
+from wgpy.resolve import resolve
+
+
+def reload(name: str) -> None:
+    """Send the differences between the file and the running device; unchanged peers keep their sessions.
+
+    A file without ListenPort or FwMark keeps those that were chosen at `up`: the full tunnel's rules hang on
+    the mark.
+
+    Raises:
+        ConfigError: the file is invalid; nothing was changed.
+        WgpyError: the interface is not up or refuses.
+    """
+    file = read_quick_file(name)
+    for warning in file.warnings:
+        warn(warning)
+    wg = file.config.wg
+    state = uapi_client.get(file.interface)
+    update = syncconf(wg, state, lambda endpoint: resolve(endpoint, warn=warn))
+    if wg.interface.listen_port is None:
+        update = replace(update, listen_port=None)
+    if wg.interface.fwmark is None:
+        update = replace(update, fwmark=None)
+    uapi_client.apply(file.interface, update)

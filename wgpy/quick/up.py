@@ -1,0 +1,237 @@
+"""`up`: from a configuration file to a tunnel, or to nothing at all.
+
+Everything that changes the host goes through `_Attempt.step`, which writes it into the journal first. A
+failure anywhere undoes what the journal holds, in reverse.
+"""
+
+import os
+import pwd
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from tun.rtnl import Rtnl
+from wgpy import privileges, uapi_client
+from wgpy.config_files import QuickFile, read_quick_file
+from wgpy.config_update import setconf
+from wgpy.errors import ConfigError, PermissionMissing, WgpyError
+from wgpy.model import DeviceUpdate
+from wgpy.quick import process
+from wgpy.quick.descriptors import Descriptors, handed_in, tun_name
+from wgpy.quick.down import take_down
+from wgpy.quick.handover import arrangement
+from wgpy.quick.host import Host
+from wgpy.quick.journal import Head, Journal, Recorder, journal_path
+from wgpy.quick.locks import interface_lock, shared_lock
+from wgpy.quick.plan import plan
+from wgpy.quick.programs import run_hook, say, warn
+from wgpy.quick.steps import CreateDevice, Step
+from wgpy.quick.survey import survey
+from wgpy.quick.undo import network_namespace, undo
+from wgpy.resolve import resolve
+
+TUN_NODE = Path("/dev/net/tun")
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the command line adds to the file.
+
+    Attributes:
+        foreground: we stay as the device process's parent; else it leaves by itself on TERM and INT.
+        user: whom the device process becomes when all is set up, None = the file's `User`.
+    """
+
+    foreground: bool = False
+    user: str | None = None
+
+
+def user_of(name: str, user: str | None) -> str | None:
+    """Whom the device process of this tunnel shall become: the command line's word, else the file's."""
+    return user or read_quick_file(name).config.user
+
+
+class Interrupted(WgpyError):  # noqa: N818
+    """TERM or INT came while setting up; everything was undone."""
+
+
+def up(name: str, wishes: Wishes) -> process.DeviceProcess:
+    """Bring a tunnel up; `name` is a path or an interface name.
+
+    Raises:
+        ConfigError: the file is invalid; nothing was created.
+        PermissionMissing: no CAP_NET_ADMIN or no TUN device; nothing was created.
+        WgpyError: it exists already, or something failed and everything was undone.
+    """
+    file = read_quick_file(name)
+    for warning in file.warnings:
+        warn(warning)
+    user = wishes.user or file.config.user
+    _check_user(user)
+    descriptors = handed_in(os.environ, os.getpid())
+    _check_permissions(descriptors)
+    with interface_lock(file.interface, wait_s=1.0), Rtnl() as rtnl, _signals_raise():
+        _refuse_existing(file.interface, descriptors, rtnl)
+        if Journal.read(journal_path(file.interface)) is not None:
+            say(f"{file.interface} was left behind by a process that died; cleaning up after it")
+            take_down(file.interface, rtnl, leaving_anyway=True)
+        attempt = _Attempt(file, descriptors, rtnl)
+        try:
+            return attempt.run(arrangement(str(file.path), user, wishes.foreground), not wishes.foreground)
+        except BaseException:
+            with _signals_wait():
+                attempt.abandon()
+            raise
+
+
+class _Attempt:
+    """One run of `up`, until it stands or is undone."""
+
+    def __init__(self, file: QuickFile, descriptors: Descriptors, rtnl: Rtnl) -> None:
+        self._file = file
+        self._interface = file.interface
+        self._descriptors = descriptors
+        self._rtnl = rtnl
+        self._host = Host(file.interface, rtnl, self._set_fwmark)
+        self._recorder: Recorder | None = None
+
+    def run(self, arranged: dict[str, str], detached: bool) -> process.DeviceProcess:
+        config = self._file.config
+        recorder = self._recorder = Recorder(journal_path(self._interface), self._head())
+        create = CreateDevice(self._interface, handed_in=self._descriptors.tun is not None)
+        recorder.step(create)
+        say(create)
+        device = process.start(self._interface, self._descriptors, arranged, detached)
+        recorder.daemon(device.identity)
+        device.go()
+        device.wait_ready()
+        self._hooks(config.pre_up)
+        update = setconf(config.wg, lambda endpoint: resolve(endpoint, warn=warn))
+        uapi_client.apply(self._interface, update)
+        with shared_lock():
+            self._arrange(update)
+        recorder.hooks()
+        self._hooks(config.post_up)
+        if device.poll() is not None:
+            raise WgpyError(f"{self._interface}: the device process ended while its tunnel was set up")
+        device.set_up_done()
+        return device
+
+    def _head(self) -> Head:
+        config = self._file.config
+        return Head(
+            self._interface,
+            str(self._file.path),
+            network_namespace(),
+            config.pre_down,
+            config.post_down,
+            config.save_config,
+        )
+
+    def _arrange(self, update: DeviceUpdate) -> None:
+        endpoints = [peer.endpoint.ip for peer in update.peers if peer.endpoint is not None]
+        facts = survey(self._interface, endpoints, self._rtnl)
+        planned = plan(self._interface, self._file.config, update.fwmark or 0, facts)
+        for warning in planned.warnings:
+            warn(warning)
+        for step in planned.steps:
+            self._step(step)
+
+    def _step(self, step: Step) -> None:
+        assert self._recorder is not None
+        self._recorder.step(step)
+        self._host.do(step)
+
+    def _hooks(self, commands: tuple[str, ...]) -> None:
+        for command in commands:
+            run_hook(command, self._interface, str(self._file.path))
+
+    def _set_fwmark(self, mark: int) -> None:
+        uapi_client.apply(self._interface, DeviceUpdate(fwmark=mark))
+
+    def abandon(self) -> None:
+        """Undo all of it."""
+        if self._recorder is None:
+            return
+        journal = Journal.read(self._recorder.path)
+        failures = undo(self._host, journal.steps, journal.daemon) if journal is not None else []
+        for failure in failures:
+            warn(f"not undone: {failure}")
+        if not failures:
+            self._recorder.path.unlink(missing_ok=True)
+
+
+def _refuse_existing(interface: str, descriptors: Descriptors, rtnl: Rtnl) -> None:
+    if descriptors.tun is not None:
+        name = tun_name(descriptors.tun)
+        if name != interface:
+            raise ConfigError(
+                f"the TUN handed in is {name}: call the file {name}.conf, or rename the interface"
+            )
+    elif rtnl.link(interface) is not None:
+        raise WgpyError(
+            f"{interface} already exists; `wgpy down {interface}` if it is yours, else choose another name"
+        )
+    if process.answers(interface):
+        raise WgpyError(f"{interface} already exists, in another network namespace; choose another name")
+
+
+def _check_permissions(descriptors: Descriptors) -> None:
+    if not privileges.effective(privileges.CAP_NET_ADMIN):
+        raise PermissionMissing(
+            "CAP_NET_ADMIN is missing: run as root, or give the container --cap-add NET_ADMIN"
+        )
+    if descriptors.tun is not None or os.environ.get("WGPY_USERSPACE_IMPLEMENTATION"):
+        return
+    try:
+        os.close(os.open(TUN_NODE, os.O_RDWR | os.O_CLOEXEC))
+    except FileNotFoundError:
+        raise PermissionMissing(
+            f"{TUN_NODE} is missing: `mkdir -p /dev/net && mknod {TUN_NODE} c 10 200`, "
+            f"or give the container --device {TUN_NODE}"
+        ) from None
+    except OSError as error:
+        raise PermissionMissing(
+            f"{TUN_NODE}: {error.strerror}; the TUN driver must be there and ours to use"
+        ) from None
+
+
+def _check_user(user: str | None) -> None:
+    if user is None:
+        return
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError:
+        raise ConfigError(f"User = {user}: no such user here; `useradd --system {user}` makes one") from None
+    if entry.pw_uid == 0:
+        raise ConfigError(f"User = {user}: that is root again; name another user or leave it out")
+
+
+@contextmanager
+def _signals_raise() -> Iterator[None]:
+    """TERM, INT and HUP end the attempt as a failure does, so that it is undone."""
+
+    def interrupt(number: int, _: FrameType | None) -> None:
+        raise Interrupted(f"interrupted by {signal.Signals(number).name}; nothing was left behind")
+
+    with _signals(interrupt):
+        yield
+
+
+@contextmanager
+def _signals_wait() -> Iterator[None]:
+    """Nothing interrupts undoing."""
+    with _signals(signal.SIG_IGN):
+        yield
+
+
+@contextmanager
+def _signals(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> Iterator[None]:
+    with ExitStack() as restore:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            with suppress(ValueError):  # not the main thread
+                restore.callback(signal.signal, number, signal.signal(number, handler))
+        yield
