@@ -1,0 +1,51 @@
+"""The commands that wg-quick has: up, down, save; and reload for the running tunnel."""
+
+import click
+
+from wgpy.quick import down as quick_down
+from wgpy.quick import foreground, supervisor
+from wgpy.quick import reload as quick_reload
+from wgpy.quick import save as quick_save
+from wgpy.quick import up as quick_up
+
+TUNNEL = click.argument("tunnel", metavar="CONFIG|INTERFACE")
+
+
+@click.command()
+@TUNNEL
+@click.option(
+    "-f", "--foreground", "stay", is_flag=True, help="Stay in the foreground; TERM and INT take it down."
+)
+@click.option("--user", metavar="NAME", help="Whom the process becomes when all is set up.")
+def up(tunnel: str, stay: bool, user: str | None) -> None:
+    """Bring a tunnel up, as wg-quick does, with this program as the device."""
+    if stay:
+        device = quick_up.up(tunnel, quick_up.Wishes(foreground=True, user=user))
+        supervisor.report_ready()
+        foreground.stay(tunnel, device)
+    elif quick_up.user_of(tunnel, user) is not None:
+        supervisor.detach(tunnel, user)
+    else:
+        quick_up.up(tunnel, quick_up.Wishes())
+
+
+@click.command()
+@TUNNEL
+@click.option("--leaving", is_flag=True, hidden=True, help="The device process is about to end.")
+def down(tunnel: str, leaving: bool) -> None:
+    """Undo exactly what `up` did, also after a crash."""
+    quick_down.down(tunnel, leaving_anyway=leaving)
+
+
+@click.command()
+@TUNNEL
+def save(tunnel: str) -> None:
+    """Write the running state back into the configuration file."""
+    quick_save.save(tunnel)
+
+
+@click.command()
+@TUNNEL
+def reload(tunnel: str) -> None:
+    """Re-read the configuration into the running tunnel, as HUP does; sessions survive."""
+    quick_reload.reload(tunnel)
