@@ -30,6 +30,9 @@ IpAddress = IPv4Address | IPv6Address
 IpInterface = IPv4Interface | IPv6Interface
 IpNetwork = IPv4Network | IPv6Network
 
+# What pyroute2 hands out has no types: a mapping with get_attr().
+Message = Any
+
 MAIN_TABLE = 254
 _PROTO_BOOT = 3  # what `ip route add` writes: a route from neither the kernel nor a routing daemon
 _SCOPE_LINK = 253
@@ -135,12 +138,16 @@ class Rtnl:
     def add_address(self, link: Link, address: IpInterface) -> None:
         """Give the link an address. EEXIST is an OSError like every other refusal."""
         with _told(f"cannot add address {address} to {link.name}"):
-            self._ip.addr("add", index=link.index, address=str(address.ip), prefixlen=address.network.prefixlen)
+            self._ip.addr(
+                "add", index=link.index, address=str(address.ip), prefixlen=address.network.prefixlen
+            )
 
     def remove_address(self, link: Link, address: IpInterface) -> None:
         """Take the address away."""
         with _told(f"cannot remove address {address} from {link.name}"), _absent_is_fine():
-            self._ip.addr("del", index=link.index, address=str(address.ip), prefixlen=address.network.prefixlen)
+            self._ip.addr(
+                "del", index=link.index, address=str(address.ip), prefixlen=address.network.prefixlen
+            )
 
     def addresses(self, link: Link) -> list[IpInterface]:
         """The addresses of the link, as listed by the kernel, without link-local ones it made itself."""
@@ -161,7 +168,9 @@ class Rtnl:
         except NetlinkError as refused:
             if refused.code == errno.EEXIST:
                 return False
-            raise OSError(refused.code, f"cannot add route {prefix} to {link.name} (table {table})") from refused
+            raise OSError(
+                refused.code, f"cannot add route {prefix} to {link.name} (table {table})"
+            ) from refused
         return True
 
     def remove_route(self, link: Link, prefix: IpNetwork, table: int = MAIN_TABLE) -> None:
@@ -189,13 +198,13 @@ class Rtnl:
                     return mtu
         return None
 
-    def _routes(self, family: int, table: int) -> list[Any]:
+    def _routes(self, family: int, table: int) -> list[Message]:
         try:
             return list(self._ip.get_routes(family=family, table=table))
         except NetlinkError:  # a family or table this kernel does not have
             return []
 
-    def _route_mtu(self, message: Any) -> int | None:
+    def _route_mtu(self, message: Message) -> int | None:
         metrics = message.get_attr("RTA_METRICS")
         if metrics is not None and (mtu := metrics.get_attr("RTAX_MTU")):
             return int(mtu)
@@ -226,7 +235,7 @@ class Rtnl:
             self._ip.rule("del", **_rule(rule))
 
 
-def _link(message: Any) -> Link:
+def _link(message: Message) -> Link:
     return Link(
         index=message["index"],
         name=message.get_attr("IFLA_IFNAME"),
@@ -280,5 +289,3 @@ def _absent_is_fine() -> Iterator[None]:
     except NetlinkError as refused:
         if refused.code not in _ABSENT:
             raise
-
-
