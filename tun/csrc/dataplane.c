@@ -1,0 +1,542 @@
+/*
+ * The device: create, configure, observe, free. Everything here is a control call; the packets are in send.c
+ * and receive.c.
+ */
+#include "dataplane.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "deferred.h"
+#include "internal.h"
+#include "transmit.h"
+
+uint64_t now_boottime_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_BOOTTIME, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+void wake(int fd)
+{
+    uint64_t one = 1;
+    ssize_t written = write(fd, &one, sizeof(one)); /* EAGAIN: it is awake already */
+
+    (void)written;
+}
+
+void drain(int fd)
+{
+    uint64_t ignored;
+    ssize_t taken = read(fd, &ignored, sizeof(ignored)); /* EAGAIN: nothing to drain */
+
+    (void)taken;
+}
+
+void feature_lost(struct dp *dp, uint32_t feature)
+{
+    atomic_fetch_and_explicit(&dp->features, ~feature, memory_order_relaxed);
+}
+
+bool raise_event(struct dp *dp, const struct dp_event *event)
+{
+    bool pushed = events_push(&dp->events, event);
+
+    if (!pushed)
+        count_drop(dp, DROP_EVENT_FULL);
+    return pushed;
+}
+
+#define WANT_SESSION_INTERVAL_NS 250000000u
+
+void want_session(struct dp *dp, struct peer *peer, uint64_t now_ns)
+{
+    if (peer->wanted_ns && now_ns - peer->wanted_ns < WANT_SESSION_INTERVAL_NS)
+        return;
+    if (raise_event(
+            dp, &(struct dp_event){.kind = DP_EVENT_WANT_SESSION, .peer = peer->number, .time_ns = now_ns}))
+        peer->wanted_ns = now_ns;
+}
+
+void device_gone(struct dp *dp, int error, uint64_t now_ns)
+{
+    raise_event(dp, &(struct dp_event){.kind = DP_EVENT_DEVICE_GONE,
+                                       .peer = DP_NO_PEER,
+                                       .length = (uint32_t)error,
+                                       .time_ns = now_ns});
+}
+
+/* glibc's default lets readers starve a writer for ever: with two busy workers a control call would not
+ * return. */
+static void lock_init(pthread_rwlock_t *lock)
+{
+    pthread_rwlockattr_t attributes;
+
+    pthread_rwlockattr_init(&attributes);
+    pthread_rwlockattr_setkind_np(&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    pthread_rwlock_init(lock, &attributes);
+    pthread_rwlockattr_destroy(&attributes);
+}
+
+static int check_config(const struct dp_config *config)
+{
+    if (config->tun_fd < 0 || fcntl(config->tun_fd, F_GETFL) < 0)
+        return -EBADF;
+    if (!config->max_peers || config->max_peers > DP_MAX_PEERS || !config->reject_after_time_ns ||
+        !config->reject_after_messages || config->reject_after_messages > REJECT_AFTER_MESSAGES)
+        return -EINVAL;
+    return 0;
+}
+
+static uint32_t possible_features(const struct dp_config *config)
+{
+    uint32_t features = config->features & DP_FEATURE_ALL;
+
+    if (!config->tun_has_vnet_header)
+        features &= ~(uint32_t)(DP_FEATURE_TSO | DP_FEATURE_USO | DP_FEATURE_TUN_COALESCE);
+    return features;
+}
+
+static struct dp_record *map_records(uint32_t max_peers)
+{
+    void *at = mmap(NULL, max_peers * sizeof(struct dp_record), PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    return at == MAP_FAILED ? NULL : at;
+}
+
+static int allocate(struct dp *dp)
+{
+    uint32_t max_peers = dp->config.max_peers;
+    int result = events_init(&dp->events);
+
+    if (result)
+        return result;
+    dp->wake_outbound = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    dp->wake_inbound = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (dp->wake_outbound < 0 || dp->wake_inbound < 0)
+        return -errno;
+    dp->aead = aead_choose(dp->config.aead);
+    if (!dp->aead)
+        return -ENOTSUP;
+    dp->records = map_records(max_peers);
+    dp->peers = calloc(max_peers, sizeof(*dp->peers));
+    dp->free_numbers = calloc(max_peers, sizeof(*dp->free_numbers));
+    dp->allowed_ips = allowedips_new(max_peers);
+    dp->cookies = cookie_new();
+    dp->ratelimiter = ratelimiter_new();
+    dp->outbound = outbound_new(dp);
+    dp->inbound = inbound_new(dp);
+    if (!dp->records || !dp->peers || !dp->free_numbers || !dp->allowed_ips || !dp->cookies ||
+        !dp->ratelimiter || !dp->outbound || !dp->inbound)
+        return -ENOMEM;
+    return index_init(&dp->indices);
+}
+
+struct dp *dp_new(const struct dp_config *config, int *error)
+{
+    struct dp *dp;
+
+    *error = check_config(config);
+    if (*error)
+        return NULL;
+    dp = calloc(1, sizeof(*dp));
+    if (!dp) {
+        *error = -ENOMEM;
+        return NULL;
+    }
+    dp->config = *config;
+    dp->limits = (struct keypair_limits){.reject_after_time_ns = config->reject_after_time_ns,
+                                         .reject_after_messages = config->reject_after_messages,
+                                         .rekey_after_messages = config->rekey_after_messages};
+    dp->system = (struct system_calls){read, writev, sendmmsg, recvmmsg};
+    atomic_init(&dp->mtu, config->mtu);
+    atomic_init(&dp->features, possible_features(config));
+    dp->sockets.v4.fd = dp->sockets.v6.fd = -1;
+    dp->wake_outbound = dp->wake_inbound = -1;
+    lock_init(&dp->lock);
+    *error = allocate(dp);
+    if (*error) {
+        dp_free(dp);
+        return NULL;
+    }
+    return dp;
+}
+
+static void free_peers(struct dp *dp)
+{
+    for (uint32_t number = 0; dp->peers && number < dp->unused_number; number++)
+        if (dp->peers[number])
+            peer_destroy(dp, dp->peers[number]);
+}
+
+void dp_free(struct dp *dp)
+{
+    if (!dp)
+        return;
+    free_peers(dp);
+    outbound_free(dp->outbound);
+    inbound_free(dp->inbound);
+    index_clear(&dp->indices);
+    allowedips_free(dp->allowed_ips);
+    cookie_free(dp->cookies);
+    ratelimiter_free(dp->ratelimiter);
+    events_destroy(&dp->events);
+    if (dp->wake_outbound >= 0)
+        close(dp->wake_outbound);
+    if (dp->wake_inbound >= 0)
+        close(dp->wake_inbound);
+    if (dp->records)
+        munmap(dp->records, dp->config.max_peers * sizeof(struct dp_record));
+    free(dp->peers);
+    free(dp->free_numbers);
+    pthread_rwlock_destroy(&dp->lock);
+    free(dp);
+}
+
+uint32_t dp_features(struct dp *dp)
+{
+    return atomic_load_explicit(&dp->features, memory_order_relaxed);
+}
+
+const char *dp_aead_name(struct dp *dp)
+{
+    return dp->aead->name;
+}
+
+void dp_set_mtu(struct dp *dp, uint32_t mtu)
+{
+    atomic_store_explicit(&dp->mtu, mtu, memory_order_relaxed);
+}
+
+int dp_set_identity(struct dp *dp, const uint8_t *public_key)
+{
+    int result;
+
+    pthread_rwlock_wrlock(&dp->lock);
+    result = cookie_set_identity(dp->cookies, public_key);
+    dp->has_identity = public_key != NULL && result == 0;
+    pthread_rwlock_unlock(&dp->lock);
+    return result;
+}
+
+static int prepare_sockets(struct dp *dp, struct udp_sockets *sockets, int fd4, int fd6)
+{
+    bool gso = has_feature(dp, DP_FEATURE_UDP_GSO);
+    bool gro = has_feature(dp, DP_FEATURE_UDP_GRO);
+    int result = 0;
+
+    sockets->v4.fd = sockets->v6.fd = -1;
+    if (fd4 >= 0)
+        result = udp_socket_prepare(&sockets->v4, fd4, AF_INET, gso, gro);
+    if (!result && fd6 >= 0)
+        result = udp_socket_prepare(&sockets->v6, fd6, AF_INET6, gso, gro);
+    return result;
+}
+
+/* The inbound worker may still sleep in poll on the old sockets: closing them is safe once it has moved on.
+ */
+static void await_sockets_seen(struct dp *dp, uint64_t generation)
+{
+    struct timespec pause = {.tv_nsec = 50000};
+
+    wake(dp->wake_inbound);
+    while (atomic_load(&dp->inbound_runs) && atomic_load(&dp->sockets_seen) < generation)
+        nanosleep(&pause, NULL);
+}
+
+int dp_set_sockets(struct dp *dp, int fd4, int fd6)
+{
+    struct udp_sockets sockets = {0};
+    int result = prepare_sockets(dp, &sockets, fd4, fd6);
+    bool any = fd4 >= 0 || fd6 >= 0;
+
+    if (result)
+        return result;
+    if (any && !(sockets.v4.gso || sockets.v6.gso))
+        feature_lost(dp, DP_FEATURE_UDP_GSO);
+    if (any && !(sockets.v4.gro || sockets.v6.gro))
+        feature_lost(dp, DP_FEATURE_UDP_GRO);
+    pthread_rwlock_wrlock(&dp->lock);
+    sockets.generation = dp->sockets.generation + 1;
+    dp->sockets = sockets;
+    pthread_rwlock_unlock(&dp->lock);
+    await_sockets_seen(dp, sockets.generation);
+    return 0;
+}
+
+static bool take_number(struct dp *dp, uint32_t *number)
+{
+    if (dp->free_count)
+        *number = dp->free_numbers[--dp->free_count];
+    else if (dp->unused_number < dp->config.max_peers)
+        *number = dp->unused_number++;
+    else
+        return false;
+    return true;
+}
+
+int dp_peer_add(struct dp *dp)
+{
+    uint32_t number;
+    int result = -ENOSPC;
+
+    pthread_rwlock_wrlock(&dp->lock);
+    if (take_number(dp, &number)) {
+        dp->peers[number] = peer_new(dp, number);
+        result = dp->peers[number] ? (int)number : -ENOMEM;
+        if (!dp->peers[number])
+            dp->free_numbers[dp->free_count++] = number;
+    }
+    pthread_rwlock_unlock(&dp->lock);
+    return result;
+}
+
+/* Takes the exclusive lock and finds the peer; NULL leaves the lock released. */
+static struct peer *lock_peer(struct dp *dp, uint32_t number)
+{
+    struct peer *peer;
+
+    pthread_rwlock_wrlock(&dp->lock);
+    peer = peer_find(dp, number);
+    if (!peer)
+        pthread_rwlock_unlock(&dp->lock);
+    return peer;
+}
+
+static int unlock_with(struct dp *dp, int result)
+{
+    pthread_rwlock_unlock(&dp->lock);
+    return result;
+}
+
+int dp_peer_remove(struct dp *dp, uint32_t number)
+{
+    struct peer *peer = lock_peer(dp, number);
+
+    if (!peer)
+        return -ENOENT;
+    dp->peers[number] = NULL;
+    peer_destroy(dp, peer);
+    dp->free_numbers[dp->free_count++] = number;
+    return unlock_with(dp, 0);
+}
+
+int dp_peer_set_endpoint(struct dp *dp, uint32_t number, const struct dp_endpoint *endpoint)
+{
+    struct peer *peer = lock_peer(dp, number);
+
+    if (!peer)
+        return -ENOENT;
+    peer_set_endpoint(peer, endpoint);
+    return unlock_with(dp, 0);
+}
+
+int dp_peer_endpoint(struct dp *dp, uint32_t number, struct dp_endpoint *out)
+{
+    struct peer *peer = lock_peer(dp, number);
+
+    if (!peer)
+        return -ENOENT;
+    *out = peer->endpoint;
+    return unlock_with(dp, out->remote.family ? 0 : -ENOENT);
+}
+
+int dp_peer_clear_source(struct dp *dp, uint32_t number)
+{
+    struct peer *peer = lock_peer(dp, number);
+
+    if (!peer)
+        return -ENOENT;
+    memset(&peer->endpoint.local, 0, sizeof(peer->endpoint.local));
+    peer->endpoint.ifindex = 0;
+    return unlock_with(dp, 0);
+}
+
+int dp_peer_set_gate(struct dp *dp, uint32_t number, const struct dp_gate *gate)
+{
+    struct peer *peer = lock_peer(dp, number);
+
+    if (!peer)
+        return -ENOENT;
+    peer->gate = *gate;
+    peer->gate_is_open = gate_is_open(gate);
+    peer_refresh_record(dp, peer);
+    if (staged_count(&peer->staged))
+        peer_request_flush(dp, peer, PEER_FLUSH_STAGED);
+    pthread_rwlock_unlock(&dp->lock);
+    wake(dp->wake_outbound);
+    return 0;
+}
+
+int dp_allowed_ip_insert(struct dp *dp, uint32_t number, const struct dp_address *prefix, uint32_t bits)
+{
+    if (!lock_peer(dp, number))
+        return -ENOENT;
+    return unlock_with(dp, allowedips_insert(dp->allowed_ips, number, prefix, bits));
+}
+
+int dp_allowed_ip_remove(struct dp *dp, uint32_t number, const struct dp_address *prefix, uint32_t bits)
+{
+    if (!lock_peer(dp, number))
+        return -ENOENT;
+    return unlock_with(dp, allowedips_remove(dp->allowed_ips, number, prefix, bits));
+}
+
+int dp_allowed_ips_clear(struct dp *dp, uint32_t number)
+{
+    if (!lock_peer(dp, number))
+        return -ENOENT;
+    allowedips_remove_peer(dp->allowed_ips, number);
+    return unlock_with(dp, 0);
+}
+
+int dp_allowed_ips(struct dp *dp, uint32_t number, struct dp_allowed_ip *out, size_t max)
+{
+    if (!lock_peer(dp, number))
+        return -ENOENT;
+    return unlock_with(dp, (int)allowedips_list(dp->allowed_ips, number, out, max));
+}
+
+int dp_allowed_ip_lookup(struct dp *dp, const struct dp_address *address, uint32_t *peer)
+{
+    unsigned version = address->family == AF_INET ? 4 : 6;
+
+    if (address->family != AF_INET && address->family != AF_INET6)
+        return -EINVAL;
+    pthread_rwlock_rdlock(&dp->lock);
+    *peer = allowedips_lookup(dp->allowed_ips, version, address->ip);
+    return unlock_with(dp, *peer == DP_NO_PEER ? -ENOENT : 0);
+}
+
+int dp_index_reserve(struct dp *dp, uint32_t number, uint32_t *out)
+{
+    if (!lock_peer(dp, number))
+        return -ENOENT;
+    return unlock_with(dp, index_reserve(&dp->indices, number, out));
+}
+
+/* A keypair's index goes with its keypair, never alone. */
+int dp_index_release(struct dp *dp, uint32_t index)
+{
+    const struct index_entry *entry;
+    int result = -ENOENT;
+
+    pthread_rwlock_wrlock(&dp->lock);
+    entry = index_find(&dp->indices, index);
+    if (entry && entry->kind == INDEX_HANDSHAKE)
+        result = index_release(&dp->indices, index);
+    return unlock_with(dp, result);
+}
+
+int dp_keypair_install(struct dp *dp, uint32_t number, const struct dp_keypair_config *keypair)
+{
+    struct peer *peer = lock_peer(dp, number);
+
+    if (!peer)
+        return -ENOENT;
+    return unlock_with(dp, peer_install_keypair(dp, peer, keypair));
+}
+
+int dp_keypairs_clear(struct dp *dp, uint32_t number)
+{
+    struct peer *peer = lock_peer(dp, number);
+
+    if (!peer)
+        return -ENOENT;
+    peer_clear_keypairs(dp, peer);
+    return unlock_with(dp, 0);
+}
+
+int dp_keypairs_stop_sending(struct dp *dp, uint32_t number)
+{
+    struct peer *peer = lock_peer(dp, number);
+
+    if (!peer)
+        return -ENOENT;
+    peer_stop_sending(dp, peer);
+    return unlock_with(dp, 0);
+}
+
+int dp_send_handshake(struct dp *dp, uint32_t number, const uint8_t *message, size_t length)
+{
+    struct peer *peer;
+
+    if (length > DP_HANDSHAKE_MAX)
+        return -EMSGSIZE;
+    peer = lock_peer(dp, number);
+    if (!peer)
+        return -ENOENT;
+    return unlock_with(dp, transmit_handshake(dp, peer, message, length, now_boottime_ns()));
+}
+
+int dp_peer_authenticated(struct dp *dp, uint32_t number, const struct dp_endpoint *source, uint32_t length)
+{
+    struct peer *peer = lock_peer(dp, number);
+
+    if (!peer)
+        return -ENOENT;
+    if (!endpoint_equal(&peer->endpoint, source))
+        peer_set_endpoint(peer, source);
+    record_add(&peer->record->rx_bytes, length);
+    record_set(&peer->record->last_rx_auth_ns, now_boottime_ns());
+    record_clear(&peer->record->tx_unanswered_ns);
+    return unlock_with(dp, 0);
+}
+
+int dp_peer_flush(struct dp *dp, uint32_t number, int keepalive)
+{
+    struct peer *peer = lock_peer(dp, number);
+
+    if (!peer)
+        return -ENOENT;
+    peer_request_flush(dp, peer, PEER_FLUSH_STAGED | (keepalive ? PEER_FLUSH_KEEPALIVE : 0));
+    pthread_rwlock_unlock(&dp->lock);
+    wake(dp->wake_outbound);
+    return 0;
+}
+
+int dp_peer_drop_staged(struct dp *dp, uint32_t number)
+{
+    struct peer *peer = lock_peer(dp, number);
+
+    if (!peer)
+        return -ENOENT;
+    peer_drop_staged(dp, peer);
+    return unlock_with(dp, 0);
+}
+
+void dp_stop(struct dp *dp)
+{
+    atomic_store(&dp->is_stopped, true);
+    wake(dp->wake_outbound);
+    wake(dp->wake_inbound);
+}
+
+const struct dp_record *dp_records(struct dp *dp)
+{
+    return dp->records;
+}
+
+const uint64_t *dp_drops(struct dp *dp)
+{
+    return dp->drops;
+}
+
+int dp_event_fd(struct dp *dp)
+{
+    return dp->events.fd;
+}
+
+int dp_events(struct dp *dp, struct dp_event *out, size_t max)
+{
+    return (int)events_take(&dp->events, out, max < EVENTS_CAPACITY ? max : EVENTS_CAPACITY);
+}

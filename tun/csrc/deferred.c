@@ -1,0 +1,116 @@
+#include "deferred.h"
+
+#include <string.h>
+
+static bool address_equal(const struct dp_address *a, const struct dp_address *b)
+{
+    return a->family == b->family && a->port == b->port && a->scope_id == b->scope_id &&
+           !memcmp(a->ip, b->ip, sizeof(a->ip));
+}
+
+bool endpoint_equal(const struct dp_endpoint *a, const struct dp_endpoint *b)
+{
+    return address_equal(&a->remote, &b->remote) && address_equal(&a->local, &b->local) &&
+           a->ifindex == b->ifindex;
+}
+
+/* The change of this kind already noted for the peer (and index), or a new one; NULL if there is no room. */
+static struct deferred_change *note(struct deferred *deferred, enum deferred_kind kind,
+                                    const struct peer *peer, uint32_t index)
+{
+    struct deferred_change *change;
+
+    for (size_t i = deferred->count; i-- > 0;) {
+        change = &deferred->changes[i];
+        if (change->kind == kind && change->generation == peer->generation && change->index == index)
+            return change;
+    }
+    if (deferred->count == DEFERRED_MAX)
+        return NULL;
+    change = &deferred->changes[deferred->count++];
+    change->kind = kind;
+    change->peer = peer->number;
+    change->generation = peer->generation;
+    change->index = index;
+    return change;
+}
+
+void defer_roam(struct deferred *deferred, const struct peer *peer, const struct dp_endpoint *endpoint)
+{
+    struct deferred_change *change = note(deferred, DEFERRED_ROAM, peer, 0);
+
+    if (change)
+        change->endpoint = *endpoint; /* the last packet wins */
+}
+
+void defer_confirm(struct deferred *deferred, const struct keypair *keypair)
+{
+    note(deferred, DEFERRED_CONFIRM, keypair->peer, keypair->local_index);
+}
+
+void defer_clear_source(struct deferred *deferred, const struct peer *peer)
+{
+    struct deferred_change *change = note(deferred, DEFERRED_CLEAR_SOURCE, peer, 0);
+
+    if (change)
+        change->endpoint = peer->endpoint;
+}
+
+void defer_refresh(struct deferred *deferred, const struct peer *peer)
+{
+    note(deferred, DEFERRED_REFRESH, peer, 0);
+}
+
+static void confirm(struct dp *dp, struct peer *peer, uint32_t index)
+{
+    struct keypair *keypair = index_keypair(&dp->indices, index);
+
+    if (keypair && keypair->peer == peer && !keypair->is_confirmed)
+        peer_confirm_keypair(dp, peer, keypair);
+}
+
+static void clear_source(struct peer *peer, const struct dp_endpoint *refused)
+{
+    if (!endpoint_equal(&peer->endpoint, refused))
+        return; /* roamed meanwhile */
+    memset(&peer->endpoint.local, 0, sizeof(peer->endpoint.local));
+    peer->endpoint.ifindex = 0;
+}
+
+static void apply(struct dp *dp, const struct deferred_change *change)
+{
+    struct peer *peer = peer_find(dp, change->peer);
+
+    if (!peer || peer->generation != change->generation)
+        return;
+    switch (change->kind) {
+    case DEFERRED_ROAM:
+        peer_set_endpoint(peer, &change->endpoint);
+        break;
+    case DEFERRED_CONFIRM:
+        confirm(dp, peer, change->index);
+        break;
+    case DEFERRED_CLEAR_SOURCE:
+        clear_source(peer, &change->endpoint);
+        break;
+    case DEFERRED_REFRESH:
+        peer_refresh_record(dp, peer);
+        break;
+    }
+}
+
+void deferred_apply(struct deferred *deferred, struct dp *dp)
+{
+    bool flush;
+
+    if (!deferred->count)
+        return;
+    pthread_rwlock_wrlock(&dp->lock);
+    for (size_t i = 0; i < deferred->count; i++)
+        apply(dp, &deferred->changes[i]);
+    flush = dp->flush_head != NULL;
+    pthread_rwlock_unlock(&dp->lock);
+    deferred->count = 0;
+    if (flush)
+        wake(dp->wake_outbound);
+}

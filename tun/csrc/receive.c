@@ -1,0 +1,360 @@
+/*
+ * The inbound worker: from the UDP sockets to the TUN. One burst takes what the socket has, opens it as one
+ * batch, passes each packet through the checks of the paper's section 5.4.6 in their order, and writes what
+ * is left, merged, before it looks at the socket again.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "deferred.h"
+#include "ecn.h"
+#include "internal.h"
+#include "receive_handshake.h"
+#include "segment.h"
+#include "tun_write.h"
+
+#define MESSAGES 32         /* datagrams, or runs of them, taken at once */
+#define MESSAGES_MERGED 4   /* the same while the kernel merges: each may be 64 KB */
+#define MESSAGE_SPACE 65536 /* a datagram has at most 65535 bytes */
+#define PACKETS COALESCE_MAX
+
+struct arrived {
+    struct keypair *keypair;
+    uint32_t message; /* it came with */
+};
+
+struct message_slot {
+    struct iovec iov;
+    union socket_name name;
+    _Alignas(struct cmsghdr) uint8_t control[SOCKET_CONTROL_LEN];
+    struct dp_endpoint source;
+    uint8_t ds; /* outer */
+};
+
+/* One per inbound thread; everything in it is [rx]. */
+struct inbound {
+    struct dp *dp;
+    struct aead_state *aead;
+    uint64_t now_ns;          /* of this burst */
+    uint32_t width;           /* messages asked for */
+    struct udp_socket v4, v6; /* what is polled now */
+    uint64_t generation;      /* of these sockets */
+    uint8_t *space;           /* MESSAGES * MESSAGE_SPACE */
+    size_t count;             /* of ops and arrived */
+    struct aead_op ops[PACKETS];
+    struct arrived arrived[PACKETS];
+    struct mmsghdr messages[MESSAGES];
+    struct message_slot slots[MESSAGES];
+    struct tun_writer writer;
+    struct deferred deferred;
+};
+
+struct inbound *inbound_new(struct dp *dp)
+{
+    struct inbound *in = calloc(1, sizeof(*in));
+
+    if (!in)
+        return NULL;
+    in->dp = dp;
+    in->writer.dp = dp;
+    in->width = MESSAGES;
+    in->aead = dp->aead->state_new();
+    in->space = aligned_alloc(64, (size_t)MESSAGES * MESSAGE_SPACE);
+    if (!in->aead || !in->space) {
+        inbound_free(in);
+        return NULL;
+    }
+    return in;
+}
+
+void inbound_free(struct inbound *in)
+{
+    if (!in)
+        return;
+    in->dp->aead->state_free(in->aead);
+    free(in->space);
+    free(in);
+}
+
+/* Section 7.2 steps 4 to 8: what an authenticated packet means, whatever is inside. */
+static void authenticated(struct inbound *in, const struct arrived *arrived, uint32_t length)
+{
+    struct keypair *keypair = arrived->keypair;
+    struct peer *peer = keypair->peer;
+    const struct dp_endpoint *source = &in->slots[arrived->message].source;
+
+    if (!endpoint_equal(&peer->endpoint, source))
+        defer_roam(&in->deferred, peer, source);
+    if (!keypair->is_confirmed)
+        defer_confirm(&in->deferred, keypair);
+    record_set(&peer->record->last_rx_auth_ns, in->now_ns);
+    record_clear(&peer->record->tx_unanswered_ns);
+    if (length) {
+        record_set(&peer->record->last_rx_data_ns, in->now_ns);
+        record_stamp_first(&peer->record->rx_unanswered_ns, in->now_ns);
+    }
+}
+
+/* May these bytes go to the TUN? Says why not. */
+static enum drop inner_verdict(struct inbound *in, const struct keypair *keypair, const struct inner *inner)
+{
+    struct peer *peer = keypair->peer;
+
+    if (allowedips_lookup(in->dp->allowed_ips, inner->version, inner->source) != peer->number)
+        return DROP_DATA_SOURCE;
+    if (!peer->gate_is_open && !gate_admits(&peer->gate, keypair, in->now_ns) &&
+        !gate_is_control_in(&peer->gate, inner))
+        return DROP_DATA_GATED;
+    return DROP_END;
+}
+
+static void inner_dropped(struct inbound *in, struct peer *peer, enum drop why)
+{
+    count_drop(in->dp, why);
+    record_add(why == DROP_DATA_GATED ? &peer->record->rx_gated : &peer->record->rx_dropped, 1);
+}
+
+static void deliver(struct inbound *in, const struct arrived *arrived, const struct aead_op *op)
+{
+    struct peer *peer = arrived->keypair->peer;
+    struct inner inner;
+    enum drop why;
+
+    if (op->length) {
+        if (inner_parse(op->data, op->length, &inner)) {
+            inner_dropped(in, peer, DROP_DATA_MALFORMED);
+            return;
+        }
+        why = inner_verdict(in, arrived->keypair, &inner);
+        if (why != DROP_END) {
+            inner_dropped(in, peer, why);
+            return;
+        }
+        if (has_feature(in->dp, DP_FEATURE_ECN))
+            ecn_decapsulate(in->slots[arrived->message].ds, op->data);
+        coalesce_add(&in->writer.coalesce, op->data, inner.length);
+    }
+    record_add(&peer->record->rx_packets, 1);
+    record_add(&peer->record->rx_bytes, MESSAGE_DATA_HEADER_LEN + op->length + TAG_LEN);
+}
+
+static void opened(struct inbound *in, const struct arrived *arrived, const struct aead_op *op)
+{
+    struct keypair *keypair = arrived->keypair;
+
+    if (!op->ok) {
+        count_drop(in->dp, DROP_DATA_AUTHENTICATION);
+        return;
+    }
+    if (!counter_accept(&keypair->window, op->counter, in->dp->limits.reject_after_messages)) {
+        count_drop(in->dp, DROP_DATA_REPLAYED);
+        record_add(&keypair->peer->record->rx_replayed, 1);
+        return;
+    }
+    authenticated(in, arrived, op->length);
+    deliver(in, arrived, op);
+}
+
+/* Opens, checks and writes what was gathered. */
+static int receive_batch(struct inbound *in)
+{
+    int result;
+
+    if (!in->count)
+        return 0;
+    in->dp->aead->open_batch(in->aead, in->ops, in->count);
+    tun_writer_begin(&in->writer);
+    for (size_t i = 0; i < in->count; i++)
+        opened(in, &in->arrived[i], &in->ops[i]);
+    in->count = 0;
+    result = tun_writer_finish(&in->writer);
+    return result;
+}
+
+static void data_arrived(struct inbound *in, uint8_t *message, uint32_t length, uint32_t slot)
+{
+    struct dp *dp = in->dp;
+    struct keypair *keypair = index_keypair(&dp->indices, get_le32(message + DATA_RECEIVER_AT));
+    struct aead_op *op = &in->ops[in->count];
+
+    if (!keypair) {
+        count_drop(dp, DROP_DATA_INDEX);
+        return;
+    }
+    op->counter = get_le64(message + DATA_COUNTER_AT);
+    if (!keypair_may_receive(keypair, &dp->limits, in->now_ns) ||
+        op->counter >= dp->limits.reject_after_messages) {
+        count_drop(dp, DROP_DATA_EXPIRED);
+        return;
+    }
+    op->key = keypair->receive;
+    op->data = message + MESSAGE_DATA_HEADER_LEN;
+    op->length = length - MESSAGE_DATA_MIN_LEN;
+    in->arrived[in->count] = (struct arrived){.keypair = keypair, .message = slot};
+    in->count++;
+}
+
+static int datagram_arrived(struct inbound *in, uint8_t *message, uint32_t length, uint32_t slot)
+{
+    uint32_t type = message_type(message, length);
+
+    if (type == MESSAGE_DATA)
+        data_arrived(in, message, length, slot);
+    else if (type)
+        handshake_arrived(in->dp, message, length, type, &in->slots[slot].source, in->now_ns);
+    else
+        count_drop(in->dp, DROP_UDP_MALFORMED);
+    return in->count == PACKETS ? receive_batch(in) : 0;
+}
+
+/* One message of recvmmsg: a datagram, or several of one size that the kernel merged. */
+static int message_arrived(struct inbound *in, uint32_t slot)
+{
+    struct message_slot *to = &in->slots[slot];
+    const struct mmsghdr *message = &in->messages[slot];
+    uint32_t length = message->msg_len;
+    struct received_control control;
+    int result = 0;
+
+    if (length == 0 || (message->msg_hdr.msg_flags & MSG_TRUNC)) {
+        count_drop(in->dp, length ? DROP_UDP_TRUNCATED : DROP_UDP_EMPTY);
+        return 0;
+    }
+    socket_address_of(&to->name, &to->source.remote);
+    control_of_received(&message->msg_hdr, &to->source, &control);
+    to->ds = control.ds;
+    for (uint32_t offset = 0; offset < length && !result;) {
+        uint32_t part = segment_length(length, control.segment, offset);
+
+        result = datagram_arrived(in, (uint8_t *)to->iov.iov_base + offset, part, slot);
+        offset += part;
+    }
+    if (control.segment && control.segment < length)
+        in->width = MESSAGES_MERGED;
+    return result;
+}
+
+static void prepare(struct inbound *in, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        struct message_slot *slot = &in->slots[i];
+        struct msghdr *header = &in->messages[i].msg_hdr;
+
+        slot->iov.iov_base = in->space + (size_t)i * MESSAGE_SPACE;
+        slot->iov.iov_len = MESSAGE_SPACE;
+        header->msg_name = &slot->name;
+        header->msg_namelen = sizeof(slot->name);
+        header->msg_iov = &slot->iov;
+        header->msg_iovlen = 1;
+        header->msg_control = slot->control;
+        header->msg_controllen = sizeof(slot->control);
+        header->msg_flags = 0;
+    }
+}
+
+/* How many messages came; 0 for none. ICMP errors of earlier sends show here too: they mean nothing. */
+static int receive_messages(struct inbound *in, int fd, uint32_t width)
+{
+    int n;
+
+    prepare(in, width);
+    do {
+        n = in->dp->system.recvmmsg(fd, in->messages, width, MSG_DONTWAIT, NULL);
+    } while (n < 0 && errno == EINTR);
+    if (n >= 0)
+        return n;
+    if (errno != EAGAIN && errno != EWOULDBLOCK)
+        count_drop(in->dp, DROP_UDP_ERROR);
+    return 0;
+}
+
+/* 1: there may be more, 0: the socket is empty, -errno: the TUN is gone. */
+static int inbound_burst(struct inbound *in, const struct udp_socket *sock)
+{
+    struct dp *dp = in->dp;
+    uint32_t width = in->width;
+    int n = 0, result = 0;
+
+    pthread_rwlock_rdlock(&dp->lock);
+    if (dp->sockets.generation == in->generation) {
+        in->now_ns = now_boottime_ns();
+        n = receive_messages(in, sock->fd, width);
+        in->width = MESSAGES;
+        for (int i = 0; i < n && !result; i++)
+            result = message_arrived(in, (uint32_t)i);
+        if (!result)
+            result = receive_batch(in);
+        in->count = 0;
+    }
+    pthread_rwlock_unlock(&dp->lock);
+    deferred_apply(&in->deferred, dp);
+    return result ? result : n == (int)width;
+}
+
+static void take_sockets(struct inbound *in)
+{
+    struct dp *dp = in->dp;
+
+    pthread_rwlock_rdlock(&dp->lock);
+    in->v4 = dp->sockets.v4;
+    in->v6 = dp->sockets.v6;
+    in->generation = dp->sockets.generation;
+    pthread_rwlock_unlock(&dp->lock);
+    atomic_store(&dp->sockets_seen, in->generation);
+}
+
+/* An error waits on the socket and no datagram: fetch it, or poll will return for it for ever. */
+static void clear_error(const struct udp_socket *sock)
+{
+    int error;
+    socklen_t length = sizeof(error);
+
+    (void)getsockopt(sock->fd, SOL_SOCKET, SO_ERROR, &error, &length);
+}
+
+static int serve(struct inbound *in, const struct udp_socket *sock, short events)
+{
+    if (events & POLLNVAL)
+        return -EBADF;
+    if ((events & POLLERR) && !(events & POLLIN))
+        clear_error(sock);
+    return events ? inbound_burst(in, sock) : 0;
+}
+
+/* One round: sleeps unless `busy`, serves both sockets once. 1, 0 or -errno as inbound_burst. */
+static int inbound_round(struct inbound *in, bool busy)
+{
+    struct pollfd fds[3] = {{.fd = in->dp->wake_inbound, .events = POLLIN}};
+    int busy4, busy6;
+
+    take_sockets(in);
+    fds[1] = (struct pollfd){.fd = in->v4.fd, .events = POLLIN};
+    fds[2] = (struct pollfd){.fd = in->v6.fd, .events = POLLIN};
+    if (poll(fds, 3, busy ? 0 : -1) <= 0)
+        return 0;
+    if (fds[0].revents)
+        drain(in->dp->wake_inbound);
+    busy4 = serve(in, &in->v4, fds[1].revents);
+    if (busy4 < 0)
+        return busy4;
+    busy6 = serve(in, &in->v6, fds[2].revents);
+    return busy6 < 0 ? busy6 : busy4 || busy6;
+}
+
+int dp_run_inbound(struct dp *dp)
+{
+    struct inbound *in = dp->inbound;
+    int result = 0;
+
+    if (atomic_exchange(&dp->inbound_runs, true))
+        return -EBUSY;
+    while (!atomic_load(&dp->is_stopped) && result >= 0)
+        result = inbound_round(in, result > 0);
+    if (result < 0)
+        device_gone(dp, -result, now_boottime_ns());
+    atomic_store(&dp->inbound_runs, false);
+    return result < 0 ? result : 0;
+}
