@@ -1,0 +1,193 @@
+"""The small edges of `up` and `down`: hooks, descriptors, files, facts."""
+
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from wgpy.errors import UsageError, WgpyError
+from wgpy.quick.descriptors import Descriptors, handed_in, tun_name
+from wgpy.quick.down import interface_of
+from wgpy.quick.handover import DONE, GO, Handover, arrangement
+from wgpy.quick.host import write_in_place
+from wgpy.quick.programs import clean_environment, run, run_hook
+from wgpy.quick.save import write_atomically
+from wgpy.quick.survey import named_tables, record_prefix
+
+
+def test_hook_knows_its_interface_and_keeps_its_hash(tmp_path: Path) -> None:
+    run_hook(f"echo '%i # %i' $INTERFACE $CONFIG_FILE > {tmp_path}/out", "wg7", "/etc/wireguard/wg7.conf")
+    assert (tmp_path / "out").read_text() == "wg7 # wg7 wg7 /etc/wireguard/wg7.conf\n"
+
+
+@pytest.mark.parametrize("command", ["false", "false; true", "false | true", "exit 3", "kill $$", "[ a"])
+def test_hook_that_fails_anywhere_fails(command: str) -> None:
+    with pytest.raises(WgpyError, match="hook failed"):
+        run_hook(command, "wg0", "wg0.conf")
+
+
+def test_hook_is_bash_with_extended_patterns(tmp_path: Path) -> None:
+    run_hook(f"x=(1 2); [[ aaa == +(a) ]]; cat <(echo ${{#x[@]}}) > {tmp_path}/out", "wg0", "wg0.conf")
+    assert (tmp_path / "out").read_text() == "2\n"
+
+
+def test_children_are_not_told_what_is_for_us_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NOTIFY_SOCKET", "LISTEN_FDS", "WG_TUN_FD", "WGPY_SETUP_FD"):
+        monkeypatch.setenv(name, "1")
+    assert not clean_environment().keys() & {"NOTIFY_SOCKET", "LISTEN_FDS", "WG_TUN_FD", "WGPY_SETUP_FD"}
+
+
+def test_failing_program_is_told_in_its_own_first_line() -> None:
+    with pytest.raises(WgpyError, match=r"exit 4: no such thing$"):
+        run(["sh", "-c", "echo; echo no such thing >&2; echo more >&2; exit 4"])
+    with pytest.raises(WgpyError, match="/does/not/exist: No such file"):
+        run(["/does/not/exist"])
+
+
+@pytest.fixture
+def sockets() -> Iterator[list[socket.socket]]:
+    """Descriptors 3 and 4 cannot be had in a test: the numbers are the kernel's choice."""
+    made = [
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM),
+        socket.socket(socket.AF_UNIX, socket.SOCK_STREAM),
+    ]
+    yield made
+    for one in made:
+        one.close()
+
+
+def test_nothing_handed_in_is_nothing() -> None:
+    assert handed_in({}, 1) == Descriptors()
+    assert Descriptors().numbers == ()
+    assert Descriptors().environment == {}
+
+
+def test_named_descriptors_are_passed_on_under_their_numbers() -> None:
+    given = {"WG_TUN_FD": "5", "WG_UDP_FD": "6,7", "WG_UAPI_FD": "8"}
+    descriptors = handed_in(given, 1)
+    assert descriptors == Descriptors(5, (6, 7), 8)
+    assert descriptors.numbers == (5, 8, 6, 7)
+    assert descriptors.environment == given
+
+
+def test_activated_sockets_are_sorted_by_what_they_are(
+    sockets: list[socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = min(one.fileno() for one in sockets)
+    if {one.fileno() for one in sockets} != {first, first + 1}:
+        pytest.skip("the two descriptors are not neighbours here")
+    monkeypatch.setattr("wgpy.quick.descriptors.LISTEN_FDS_START", first)
+    given = {"LISTEN_PID": "42", "LISTEN_FDS": "2"}
+    assert handed_in(given, 42) == Descriptors(None, (sockets[0].fileno(),), sockets[1].fileno())
+    assert handed_in(given, 43) == Descriptors()
+
+
+def test_activated_descriptor_of_no_use_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as wrong:
+        monkeypatch.setattr("wgpy.quick.descriptors.LISTEN_FDS_START", wrong.fileno())
+        with pytest.raises(UsageError, match="ListenDatagram"):
+            handed_in({"LISTEN_PID": "42", "LISTEN_FDS": "1"}, 42)
+
+
+@pytest.mark.parametrize("value", ["x", "-1", "3,", "1,2"])
+def test_descriptor_that_is_no_number_is_refused(value: str) -> None:
+    with pytest.raises(UsageError):
+        handed_in({"WG_TUN_FD": value}, 1)
+
+
+def test_descriptor_that_is_no_tun_is_refused() -> None:
+    with Path(os.devnull).open() as null, pytest.raises(UsageError, match="not an attached TUN"):
+        tun_name(null.fileno())
+
+
+@pytest.mark.parametrize(
+    ("name", "interface"),
+    [
+        ("wg0", "wg0"),
+        ("/etc/wireguard/wg0.conf", "wg0"),
+        ("./a=b.conf", "a=b"),
+        ("dir/a.conf.conf", "a.conf"),
+    ],
+)
+def test_name_or_path_means_an_interface(name: str, interface: str) -> None:
+    assert interface_of(name) == interface
+
+
+@pytest.mark.parametrize("name", ["", "/", "..", "../..", "a b", "/x/sixteen--letters.conf", "wg0/.conf"])
+def test_what_means_no_interface_is_refused(name: str) -> None:
+    with pytest.raises(UsageError):
+        interface_of(name)
+
+
+def test_file_is_saved_for_its_owner_alone_and_whole(tmp_path: Path) -> None:
+    path = tmp_path / "wg0.conf"
+    path.write_text("old")
+    path.chmod(0o644)
+    write_atomically(path, "new\n")
+    assert path.read_text() == "new\n"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_file_that_cannot_be_saved_stays_as_it_was(tmp_path: Path) -> None:
+    with pytest.raises(WgpyError, match="cannot be written"):
+        write_atomically(tmp_path / "nowhere" / "wg0.conf", "new\n")
+
+
+def test_resolv_conf_is_written_in_place(tmp_path: Path) -> None:
+    path = tmp_path / "resolv.conf"
+    path.write_text("a much longer text than the one to come\n")
+    inode = path.stat().st_ino
+    write_in_place(path, "short\n")
+    assert path.read_text() == "short\n"
+    assert path.stat().st_ino == inode
+
+
+def test_names_of_tables_are_read_and_overridden(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.write_text("255\tlocal\n# 7 seven\n10 vpn\nx y\n0x20 hex\n1 2 3\n")
+    two.write_text("11 vpn # better\n")
+    (tmp_path / "two.d").mkdir()
+    (tmp_path / "two.d" / "a.conf").write_text("12 more\n")
+    names = named_tables((one, two, tmp_path / "absent"))
+    assert names == {"default": 253, "main": 254, "local": 255, "vpn": 11, "hex": 32, "more": 12}
+
+
+def test_resolvconf_order_gives_the_record_its_prefix(tmp_path: Path) -> None:
+    order = tmp_path / "interface-order"
+    assert record_prefix(order) == ""
+    order.write_text("# comment\nlo.inet6\ntun*\ntap*\n")
+    assert record_prefix(order) == "tun."
+
+
+def test_device_process_learns_what_was_arranged() -> None:
+    handover = Handover.take(
+        arrangement("/etc/wireguard/wg0.conf", None, foreground=False) | {"WGPY_SETUP_FD": "9"}
+    )
+    assert handover == Handover(9, None, "/etc/wireguard/wg0.conf", detached=True)
+    assert Handover.take(arrangement("/x", "nobody", foreground=True)) == Handover(None, "nobody", None)
+    assert Handover.take({}) == Handover()
+
+
+def test_device_process_waits_until_it_is_in_the_journal() -> None:
+    read_end, write_end = os.pipe()
+    os.write(write_end, GO + DONE)
+    handover = Handover(setup_fd=read_end)
+    assert handover.prepare()
+    assert handover.read_setup()
+    os.close(write_end)
+    os.close(read_end)
+
+
+@pytest.mark.parametrize(("written", "prepared"), [(b"", False), (GO, True)])
+def test_device_process_notices_that_up_died(written: bytes, prepared: bool) -> None:
+    read_end, write_end = os.pipe()
+    os.write(write_end, written)
+    os.close(write_end)
+    handover = Handover(setup_fd=read_end)
+    assert handover.prepare() is prepared
+    assert handover.read_setup() is False
+    os.close(read_end)
