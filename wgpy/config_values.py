@@ -52,16 +52,22 @@ class HostPort:
 
 @dataclass(frozen=True, slots=True)
 class RosenpassEndpoint:
-    """RosenpassEndpoint: `tunnel`, `tunnel:PORT`, `HOST:PORT` or `none`."""
+    """RosenpassEndpoint: `tunnel`, `tunnel:PORT`, `tunnel:ADDRESS`, `tunnel:ADDRESS:PORT`, `HOST:PORT` or `none`."""
 
     via: RosenpassVia = RosenpassVia.TUNNEL
     port: int | None = None  # TUNNEL only; None = the peer listens on the default port
+    address: IpAddress | None = None  # TUNNEL only; None = the peer's first allowed host address
     outside: HostPort | None = None  # OUTSIDE only
 
     def __str__(self) -> str:
         if self.outside is not None:
             return str(self.outside)
-        return self.via.value if self.port is None else f"{self.via.value}:{self.port}"
+        parts = [self.via.value]
+        if self.address is not None:
+            parts.append(f"[{self.address}]" if self.address.version == 6 else str(self.address))
+        if self.port is not None:
+            parts.append(str(self.port))
+        return ":".join(parts)
 
 
 def without_blanks(text: str) -> str:
@@ -164,23 +170,37 @@ class PortReader:
         return HostPort(host, self.read(key, port))
 
     def rosenpass_endpoint(self, key: str, value: str) -> RosenpassEndpoint:
-        """`tunnel`, `tunnel:PORT`, `HOST:PORT` or `none`."""
+        """`tunnel` with or without address and port, `HOST:PORT` or `none`."""
         value = without_blanks(value)
-        word, colon, port = value.lower().partition(":")
+        word, colon, rest = value.lower().partition(":")
         if word == "none" and not colon:
             return RosenpassEndpoint(RosenpassVia.ANSWER_ONLY)
         if word == "tunnel":
-            number = self.read(key, port) if colon else None
+            address, port = split_tunnel(rest)
+            number = self.read(key, port) if port or (colon and address is None) else None
             if number == 0:
                 raise BadValue(f"{key}: port 0 is no port to send to; write tunnel:PORT with the peer's port")
-            return RosenpassEndpoint(port=number)
+            return RosenpassEndpoint(port=number, address=address)
         try:
             outside = self.endpoint(key, value)
         except BadValue:
             raise BadValue(
-                f"{key}: {shown(value)} is none of `tunnel`, `tunnel:PORT`, `HOST:PORT`, `none`"
+                f"{key}: {shown(value)} is none of `tunnel[:ADDRESS][:PORT]`, `HOST:PORT`, `none`"
             ) from None
         return RosenpassEndpoint(RosenpassVia.OUTSIDE, outside=outside)
+
+
+def split_tunnel(text: str) -> tuple[IpAddress | None, str]:
+    """What follows `tunnel:` -> (address or None, text of the port)."""
+    if text.startswith("["):
+        host, _, port = text[1:].partition("]")
+        port = port.removeprefix(":")
+    else:
+        host, _, port = text.partition(":")
+    try:
+        return ip_address(host), port
+    except ValueError:
+        return None, text
 
 
 def _is_host(host: str) -> bool:

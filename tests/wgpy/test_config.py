@@ -1,7 +1,7 @@
 """wgpy.config and wgpy.config_text: what a file means, and back."""
 
 import base64
-from ipaddress import IPv4Address, IPv4Interface, ip_network
+from ipaddress import IPv4Address, IPv4Interface, ip_address, ip_network
 
 import pytest
 from hypothesis import given
@@ -113,12 +113,16 @@ def test_a_stripped_file_is_one_for_wg_and_formats_back() -> None:
     [
         ("tunnel", RosenpassEndpoint()),
         ("Tunnel:9", RosenpassEndpoint(port=9)),
+        ("tunnel:10.0.0.1", RosenpassEndpoint(address=ip_address("10.0.0.1"))),
+        ("tunnel:10.0.0.1:9", RosenpassEndpoint(port=9, address=ip_address("10.0.0.1"))),
+        ("tunnel:[fd00::1]", RosenpassEndpoint(address=ip_address("fd00::1"))),
+        ("tunnel:[fd00::1]:9", RosenpassEndpoint(port=9, address=ip_address("fd00::1"))),
         ("none", RosenpassEndpoint(RosenpassVia.ANSWER_ONLY)),
         ("pq.example:9999", RosenpassEndpoint(RosenpassVia.OUTSIDE, outside=HostPort("pq.example", 9999))),
         ("[::1]:9999", RosenpassEndpoint(RosenpassVia.OUTSIDE, outside=HostPort("::1", 9999))),
     ],
 )
-def test_the_four_forms_of_a_rosenpass_endpoint(written: str, meant: RosenpassEndpoint) -> None:
+def test_the_forms_of_a_rosenpass_endpoint(written: str, meant: RosenpassEndpoint) -> None:
     config = parse_quick(f"[Peer]\nPublicKey={A}\nRosenpassEndpoint = {written}\n", "x")
     assert config.wg.peers[0].rosenpass.endpoint == meant
     assert parse_quick(format_quick(config), "x") == config
