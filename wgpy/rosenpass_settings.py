@@ -1,4 +1,4 @@
-"""What a device needs to know to run the Rosenpass exchange, as values and as one line of JSON.
+"""What a device needs to know to run the Rosenpass exchange, as values and as lines of text.
 
 Pure: `settings_of` turns a wg-quick configuration into settings, given which files exist; the daemon gets them
 over its control socket and opens the files. Paths, never keys, are in here.
@@ -8,7 +8,7 @@ Product: section 4 (keys and defaults), section 6 (where the exchange runs).
 
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import PurePath
@@ -82,7 +82,9 @@ def settings_of(
         return None
     if secret is None or public is None:
         missing, key = (
-            (default / "pqsk", "RosenpassSecretKey") if secret is None else (default / "pqpk", "RosenpassPublicKey")
+            (default / "pqsk", "RosenpassSecretKey")
+            if secret is None
+            else (default / "pqpk", "RosenpassPublicKey")
         )
         raise ConfigError(
             f"half of this host's Rosenpass key pair is missing: no {missing} and no {key};"
@@ -95,7 +97,9 @@ def settings_of(
         str(public),
         config.rosenpass.listen_port or ROSENPASS_PORT,
         addresses,
-        tuple(_peer_settings(config, peer, directory, default, addresses, exists) for peer in config.wg.peers),
+        tuple(
+            _peer_settings(config, peer, directory, default, addresses, exists) for peer in config.wg.peers
+        ),
     )
 
 
@@ -185,25 +189,36 @@ def _existing(written: str, directory: PurePath, exists: FileExists, where: str)
     return path
 
 
-# ---- as JSON
+# ---- as lines of our own UAPI request
 
 
-def to_json(settings: RosenpassSettings | None) -> str:
-    """One line; `null` turns the exchange off."""
-    return json.dumps(None if settings is None else _device_object(settings), separators=(",", ":"))
+def to_lines(settings: RosenpassSettings | None) -> list[str]:
+    """`rosenpass=` and one `rosenpass_peer=` for each peer, JSON behind; `rosenpass=null` ends the exchange."""
+    if settings is None:
+        return ["rosenpass=null"]
+    lines = [("rosenpass", _device_object(settings))]
+    lines += [("rosenpass_peer", _peer_object(peer)) for peer in settings.peers]
+    return [f"{key}={json.dumps(value, separators=(',', ':'))}" for key, value in lines]
 
 
-def from_json(text: str) -> RosenpassSettings | None:
-    """The inverse of to_json.
+def from_lines(lines: Sequence[str]) -> RosenpassSettings | None:
+    """The inverse of to_lines.
 
     Raises:
         ValueError: anything else.
     """
     try:
-        value = json.loads(text)
-        return None if value is None else _read_device(value)
-    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        head, *peers = [_split(line) for line in lines]
+        if head[0] != "rosenpass" or any(key != "rosenpass_peer" for key, _ in peers):
+            raise ValueError("not Rosenpass settings")
+        return None if head[1] is None else _read_device(head[1], [value for _, value in peers])
+    except (KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"not Rosenpass settings: {type(error).__name__}") from None
+
+
+def _split(line: str) -> tuple[str, Any]:
+    key, _, value = line.partition("=")
+    return key, json.loads(value)
 
 
 def _device_object(settings: RosenpassSettings) -> dict[str, Any]:
@@ -212,7 +227,6 @@ def _device_object(settings: RosenpassSettings) -> dict[str, Any]:
         "public_key": settings.public_key,
         "listen_port": settings.listen_port,
         "addresses": [str(own) for own in settings.addresses],
-        "peers": [_peer_object(peer) for peer in settings.peers],
     }
 
 
@@ -228,13 +242,13 @@ def _peer_object(peer: PeerSettings) -> dict[str, Any]:
     }
 
 
-def _read_device(value: dict[str, Any]) -> RosenpassSettings:
+def _read_device(value: dict[str, Any], peers: list[dict[str, Any]]) -> RosenpassSettings:
     return RosenpassSettings(
         _text(value["secret_key"]),
         _text(value["public_key"]),
         _port(value["listen_port"]),
         tuple(ip_address(_text(own)) for own in value["addresses"]),
-        tuple(_read_peer(peer) for peer in value["peers"]),
+        tuple(_read_peer(peer) for peer in peers),
     )
 
 

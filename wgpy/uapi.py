@@ -29,6 +29,7 @@ from wgpy.model import (
     SocketAddress,
     prefix_text,
 )
+from wgpy.rosenpass_settings import RosenpassSettings, from_lines
 
 LINE_MAX = 4096  # bytes; the longest line anybody needs has under 200
 REQUEST_MAX = 16 << 20  # bytes; 50,000 peers
@@ -47,6 +48,13 @@ class GetRequest:
 @dataclass(frozen=True, slots=True)
 class StatusRequest:
     """wgpy=1, our own request line: answer with `format_status`."""
+
+
+@dataclass(frozen=True, slots=True)
+class RosenpassRequest:
+    """wgpy=1 with rosenpass lines: the whole exchange anew; answer with `format_errno` or `format_refusal`."""
+
+    settings: RosenpassSettings | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +77,7 @@ class Hangup:
     """Not the protocol: close without an answer."""
 
 
-Request = GetRequest | StatusRequest | SetRequest | RefusedRequest | Hangup
+Request = GetRequest | StatusRequest | RosenpassRequest | SetRequest | RefusedRequest | Hangup
 
 
 class RequestParser:
@@ -81,6 +89,7 @@ class RequestParser:
         self._size = 0
         self._operation = b""
         self._builder: _SetBuilder | None = None
+        self._rosenpass: list[str] = []
         self._closed = False
 
     def feed(self, data: bytes) -> Iterator[Request]:
@@ -109,6 +118,7 @@ class RequestParser:
 
     def _finish(self, request: Request) -> bool:
         self._operation, self._builder, self._size = b"", None, 0
+        self._rosenpass = []
         self._closed = isinstance(request, Hangup) or (isinstance(request, RefusedRequest) and request.close)
         if self._closed:
             self._line = b""
@@ -126,9 +136,20 @@ class RequestParser:
                 return self._builder.finish()
             self._builder.take(line)
             return None
+        if self._operation == b"wgpy=1" and line.startswith(b"rosenpass"):
+            self._rosenpass.append(line.decode("ascii", "replace"))
+            return None
         if line:
             return RefusedRequest(errno.EINVAL, close=True)
-        return GetRequest() if self._operation == b"get=1" else StatusRequest()
+        if self._operation == b"get=1":
+            return GetRequest()
+        return self._rosenpass_request() if self._rosenpass else StatusRequest()
+
+    def _rosenpass_request(self) -> Request:
+        try:
+            return RosenpassRequest(from_lines(self._rosenpass))
+        except ValueError:
+            return RefusedRequest(errno.EINVAL)
 
 
 class BadLine(Exception):  # noqa: N818
@@ -343,6 +364,12 @@ def _true(text: str) -> bool:
 def format_errno(number: int) -> bytes:
     """End of a reply; `number` is 0 or a positive errno."""
     return b"errno=%d\n\n" % -number
+
+
+def format_refusal(number: int, message: str) -> bytes:
+    """End of a reply to a request of our own, with one line for the person."""
+    line = message.encode("ascii", "backslashreplace").replace(b"\n", b" ")
+    return b"message=" + line + b"\n" + format_errno(number)
 
 
 def format_status(json: str) -> bytes:

@@ -15,6 +15,7 @@ from pathlib import Path
 from wgpy.errors import PermissionMissing, WgpyError
 from wgpy.model import DeviceState, DeviceUpdate
 from wgpy.resolve import zone_index
+from wgpy.rosenpass_settings import RosenpassSettings, to_lines
 from wgpy.uapi_ask import ReplyError, format_set, parse_errno, parse_get
 
 DIRECTORY = Path("/var/run/wireguard")
@@ -114,6 +115,25 @@ def status(interface: str, directory: Path = DIRECTORY) -> Mapping[str, object] 
     if not isinstance(extra, dict):
         raise ReplyError(f"{interface}: the status it answers is not what this version understands")
     return extra
+
+
+def configure_rosenpass(
+    interface: str, settings: RosenpassSettings | None, directory: Path = DIRECTORY
+) -> None:
+    """Have the interface run the Rosenpass exchange by these settings; None ends it.
+
+    Raises:
+        WgpyError: what stands in the way, in the interface's words; else errors as get.
+    """
+    request = "\n".join(["wgpy=1", *to_lines(settings)]) + "\n\n"
+    reply = _ask(interface, request.encode("ascii"), directory)
+    if not reply:
+        raise WgpyError(f"{interface}: this implementation of WireGuard knows no Rosenpass")
+    number = parse_errno(reply)
+    if number and reply.startswith("message="):
+        raise WgpyError(f"{interface}: {reply.partition(chr(10))[0].removeprefix('message=')}")
+    if number:
+        raise Refused(interface, number)
 
 
 def _ask(interface: str, request: bytes, directory: Path) -> str:

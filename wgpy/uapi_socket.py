@@ -17,17 +17,21 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
+from wgpy.errors import WgpyError
 from wgpy.model import DeviceState, DeviceUpdate
 from wgpy.resolve import zone_index
+from wgpy.rosenpass_settings import RosenpassSettings
 from wgpy.uapi import (
     GetRequest,
     Hangup,
     RefusedRequest,
     Request,
     RequestParser,
+    RosenpassRequest,
     SetRequest,
     format_errno,
     format_get,
+    format_refusal,
     format_status,
 )
 
@@ -51,6 +55,9 @@ class Device(Protocol):
 
     def extra_state(self) -> Mapping[str, object]:
         """What wgpy=1 shows: JSON values only."""
+
+    async def configure_rosenpass(self, settings: RosenpassSettings | None) -> None:
+        """Run the exchange by these settings from now on; WgpyError or OSError says why not."""
 
 
 def socket_path(interface: str, directory: Path = DIRECTORY) -> Path:
@@ -203,12 +210,12 @@ class UapiServer:
             for request in parser.feed(data):
                 if isinstance(request, Hangup):
                     return
-                writer.write(self._answer(request))
+                writer.write(await self._answer(request))
                 await writer.drain()
                 if isinstance(request, RefusedRequest) and request.close:
                     return
 
-    def _answer(self, request: Request) -> bytes:
+    async def _answer(self, request: Request) -> bytes:
         try:
             match request:
                 case GetRequest():
@@ -216,9 +223,14 @@ class UapiServer:
                 case SetRequest(update):
                     self._device.apply(update)
                     return format_errno(0)
+                case RosenpassRequest(settings):
+                    await self._device.configure_rosenpass(settings)
+                    return format_errno(0)
                 case RefusedRequest(number):
                     return format_errno(number)
             return format_status(json.dumps(self._device.extra_state(), separators=(",", ":")))
+        except WgpyError as error:
+            return format_refusal(errno.EINVAL, str(error))
         except OSError as error:
             logger.info("a request was refused: %s", os.strerror(error.errno or errno.EIO))
             return format_errno(error.errno or errno.EIO)

@@ -160,7 +160,7 @@ def test_the_forms_of_a_rosenpass_endpoint(written: str, meant: RosenpassEndpoin
         ("[Peer]\nEndpoint = [1.2.3.4]:5", 2, "Endpoint"),
         ("[Peer]\nEndpoint = :5", 2, "Endpoint"),
         ("[Peer]\nPersistentKeepalive = 65536", 2, "PersistentKeepalive"),
-        ("[Peer]\nRosenpassEndpoint = nowhere", 2, "`tunnel:PORT`"),
+        ("[Peer]\nRosenpassEndpoint = nowhere", 2, "`tunnel[:ADDRESS][:PORT]`"),
         ("[Peer]\nRosenpassEndpoint = tunnel:0", 2, "port 0"),
         ("[Interface]\nPriv\0ateKey = x", 2, "zero byte"),
     ],
