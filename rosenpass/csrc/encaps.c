@@ -12,8 +12,8 @@ static uint64_t scale_below(uint64_t random, uint64_t bound)
 
 /*
  * Distinct positions without rejection (Sendrier, "Secure sampling of constant-weight words", 2021): from the
- * last to the first, position i is drawn from i..n-1 and replaced by i itself if already taken. Every set of
- * 96 positions is equally likely.
+ * last to the first, position i is drawn from i..n-1 and replaced by i itself if already taken. Every set of 96
+ * positions is equally likely.
  */
 static void draw_positions(uint64_t position[MC_T], const uint8_t *random)
 {

@@ -11,7 +11,6 @@ from ipaddress import IPv4Address
 
 from support.fake_dataplane import Datagram, FakeDataPlane, FakePeer, Transport
 from support.seeded import seeded_bytes
-
 from wgpy import crypto
 from wgpy.constants import MILLISECOND, Timings
 from wgpy.errors import RemoteError
