@@ -52,7 +52,7 @@ class HostPort:
 
 @dataclass(frozen=True, slots=True)
 class RosenpassEndpoint:
-    """RosenpassEndpoint: `tunnel`, `tunnel:PORT`, `tunnel:ADDRESS`, `tunnel:ADDRESS:PORT`, `HOST:PORT` or `none`."""
+    """RosenpassEndpoint: `tunnel`, with `:ADDRESS`, `:PORT` or both behind it, `HOST:PORT` or `none`."""
 
     via: RosenpassVia = RosenpassVia.TUNNEL
     port: int | None = None  # TUNNEL only; None = the peer listens on the default port

@@ -1,7 +1,7 @@
 """What a device needs to know to run the Rosenpass exchange, as values and as lines of text.
 
-Pure: `settings_of` turns a wg-quick configuration into settings, given which files exist; the daemon gets them
-over its control socket and opens the files. Paths, never keys, are in here.
+Pure: `settings_of` turns a wg-quick configuration into settings, given which files exist; the daemon gets
+them over its control socket and opens the files. Paths, never keys, are in here.
 
 Product: section 4 (keys and defaults), section 6 (where the exchange runs).
 """
@@ -67,6 +67,8 @@ def settings_of(
     """The settings a wg-quick file asks for; None where it is plain WireGuard.
 
     Args:
+        config: the file.
+        interface: its name.
         directory: of the configuration file: relative paths and the default key files are looked for there.
         exists: whether a file is there.
         where: the file's name, for errors.
@@ -169,7 +171,8 @@ def _refuse_orphans(config: QuickConfig, where: str) -> None:
     strict = [peer.where or where for peer in config.wg.peers if peer.rosenpass.policy is Policy.STRICT]
     if config.rosenpass.policy is Policy.STRICT or strict:
         raise ConfigError(
-            "RosenpassPolicy = strict needs this host's Rosenpass key pair; `wgpy rosenpass gen-keys` makes one",
+            "RosenpassPolicy = strict needs this host's Rosenpass key pair;"
+            " `wgpy rosenpass gen-keys` makes one",
             strict[0] if strict else where,
         )
 
