@@ -8,7 +8,9 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <linux/if_tun.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
@@ -16,6 +18,8 @@
 #include "deferred.h"
 #include "internal.h"
 #include "transmit.h"
+
+#define OFFLOAD_USO 0x60u /* TUN_F_USO4 | TUN_F_USO6, newer than some headers */
 
 uint64_t now_boottime_ns(void)
 {
@@ -105,6 +109,28 @@ static uint32_t possible_features(const struct dp_config *config)
     return features;
 }
 
+/*
+ * Tells the TUN what super-packets we take. Refusing USO is normal before Linux 6.2; a descriptor that knows
+ * no offloads at all (a test's socket) gives none, so nothing has to be taken out.
+ */
+static uint32_t negotiate_offloads(const struct dp_config *config, uint32_t features)
+{
+    unsigned int tso = features & DP_FEATURE_TSO ? TUN_F_TSO4 | TUN_F_TSO6 : 0;
+    unsigned int uso = tso && features & DP_FEATURE_USO ? OFFLOAD_USO : 0;
+
+    if (!config->tun_has_vnet_header)
+        return features;
+    if (ioctl(config->tun_fd, TUNSETOFFLOAD, TUN_F_CSUM | tso | uso) == 0)
+        return uso ? features : features & ~(uint32_t)DP_FEATURE_USO;
+    if (errno != EINVAL)
+        return features;
+    if (uso && ioctl(config->tun_fd, TUNSETOFFLOAD, TUN_F_CSUM | tso) == 0)
+        return features & ~(uint32_t)DP_FEATURE_USO;
+    if (ioctl(config->tun_fd, TUNSETOFFLOAD, TUN_F_CSUM) == 0)
+        return features & ~(uint32_t)(DP_FEATURE_TSO | DP_FEATURE_USO);
+    return features & ~(uint32_t)(DP_FEATURE_TSO | DP_FEATURE_USO | DP_FEATURE_TUN_COALESCE);
+}
+
 static struct dp_record *map_records(uint32_t max_peers)
 {
     void *at = mmap(NULL, max_peers * sizeof(struct dp_record), PROT_READ | PROT_WRITE,
@@ -159,7 +185,7 @@ struct dp *dp_new(const struct dp_config *config, int *error)
                                          .rekey_after_messages = config->rekey_after_messages};
     dp->system = (struct system_calls){read, writev, sendmmsg, recvmmsg};
     atomic_init(&dp->mtu, config->mtu);
-    atomic_init(&dp->features, possible_features(config));
+    atomic_init(&dp->features, negotiate_offloads(config, possible_features(config)));
     dp->sockets.v4.fd = dp->sockets.v6.fd = -1;
     dp->wake_outbound = dp->wake_inbound = -1;
     lock_init(&dp->lock);

@@ -1,0 +1,86 @@
+"""One end of a tunnel without any handshake: a TUN and a data plane with keys that both ends derive from a number.
+
+For measuring the data plane alone. Run inside a network namespace:
+
+    python bench/static_plane.py wg0 0|1 OTHER_OUTER_ADDRESS [FEATURES] [AEAD]
+
+Prints "ready" once the interface is up; prints counters and ends when its input closes.
+"""
+
+import fcntl
+import hashlib
+import os
+import socket
+import struct
+import subprocess
+import sys
+import time
+from ipaddress import ip_address, ip_network
+
+from tun.dataplane import DataPlane
+from tun.records import Address, Aead, Endpoint, Feature
+
+TUNSETIFF = 0x400454CA
+IFF_TUN_NO_PI_VNET_HDR = 0x0001 | 0x1000 | 0x4000
+MTU = 1420
+PORT = 51820
+
+
+def open_tun(name: str) -> int:
+    fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TUN_NO_PI_VNET_HDR))
+    return fd
+
+
+def udp_socket(family: int) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    for option in (33, 32):  # SO_RCVBUFFORCE, SO_SNDBUFFORCE
+        sock.setsockopt(socket.SOL_SOCKET, option, 7 << 20)
+    if family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    sock.bind(("" if family == socket.AF_INET else "::", PORT))
+    return sock
+
+
+def install(plane: DataPlane, number: int, peer: int) -> None:
+    """The index is random, so both ends tell each other theirs over standard input and output."""
+    index = plane.index_reserve(peer)
+    print("index", index, flush=True)
+    remote = int(sys.stdin.readline())
+    keys = [hashlib.sha256(bytes([end])).digest() for end in (0, 1)]
+    plane.keypair_install(
+        peer,
+        send_key=keys[number],
+        receive_key=keys[1 - number],
+        local_index=index,
+        remote_index=remote,
+        birthdate=time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+        is_initiator=True,
+    )
+
+
+def main() -> None:
+    name, number, other = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+    features = Feature(int(sys.argv[4], 0)) if len(sys.argv) > 4 else Feature.ALL
+    aead = Aead(int(sys.argv[5])) if len(sys.argv) > 5 else Aead.AUTO
+    tun = open_tun(name)
+    sockets = [udp_socket(family) for family in (socket.AF_INET, socket.AF_INET6)]
+    limits = {"reject_after_time": 10**15}
+    with DataPlane(tun, has_vnet_header=True, mtu=MTU, features=features, aead=aead, **limits) as plane:
+        plane.set_sockets(*(sock.fileno() for sock in sockets))
+        peer = plane.peer_add()
+        plane.peer_set_endpoint(peer, Endpoint(Address(ip_address(other), PORT)))
+        for network in ("10.0.0.0/24", "fd00::/64"):
+            plane.allowed_ip_insert(peer, ip_network(network))
+        install(plane, number, peer)
+        plane.start()
+        for address in (f"10.0.0.{number + 1}/24", f"fd00::{number + 1}/64"):
+            subprocess.run(["ip", "address", "add", address, "dev", name], check=True)
+        subprocess.run(["ip", "link", "set", name, "mtu", str(MTU), "up"], check=True)
+        print("ready", plane.aead_name, plane.features, flush=True)
+        sys.stdin.read()
+        print({reason: count for reason, count in plane.drops.items() if count}, flush=True)
+        print({field: int(plane.records[peer][field]) for field in plane.records.dtype.names}, flush=True)
+
+
+main()
