@@ -1,0 +1,508 @@
+"""CryptoServer: the protocol core. Datagrams and moments in, a list of actions out.
+
+Does no I/O, reads no clock, draws no randomness of its own and starts no thread. Public-key work (a few ms
+for each handshake) happens inside receive() and tick(), so the edge gives the whole object a thread of its
+own: see standalone/worker.py. One caller at a time.
+
+Every datagram is checked in this order: length, type, mac, state, KEM and tags, replay; then everything is
+committed at once. A refused datagram changes nothing but a counter.
+"""
+
+import hashlib
+import hmac
+from collections import Counter
+from dataclasses import dataclass
+
+from . import collision, initiator, responder
+from .actions import Action, KeyConfirmed, KeyExchanged, KeyStale, SendMessage
+from .addresses import Address
+from .agenda import Agenda
+from .biscuit import BiscuitKeys
+from .constants import (
+    COOKIE_LEN,
+    DEFAULT_TIMERS,
+    KEY_LEN,
+    MAC_LEN,
+    SID_LEN,
+    HashVariant,
+    Instant,
+    Role,
+    Suite,
+    Timers,
+    suite_of,
+)
+from .cookie import CookieSecrets, CookieValue, cookie_field
+from .erasure import wipe
+from .errors import AuthenticationError, RemoteError, RosenpassError, StateError
+from .hash_domains import DOMAINS
+from .identity import Kems, KeyHashes, StaticIdentity
+from .initiator import AwaitingEmptyData, AwaitingRespHello, HeldBack, InitiatorHandshake
+from .load import LoadMeter, RateLimiter
+from .msgs import (
+    CookieReply,
+    EmptyData,
+    Envelope,
+    InitConf,
+    InitHello,
+    MessageType,
+    RespHello,
+    classify,
+)
+from .peers import CachedResponse, Initiative, Peer, PeerConfig, PeerId, Peers, Session
+from .randomness import RandomBytes, uniform
+from .retransmission import Retransmission
+
+
+@dataclass(frozen=True, slots=True)
+class PeerStatus:
+    """What is true of one peer now.
+
+    Attributes:
+        key_since: when the last key was output; None without one, also after it went stale.
+        role: this end's in that exchange.
+        renew_at: when this end starts the next; None where it leaves that to the peer.
+        handshake_since: since when an own handshake waits for an answer.
+        endpoint: where the peer was last heard.
+    """
+
+    key_since: Instant | None
+    role: Role | None
+    renew_at: Instant | None
+    handshake_since: Instant | None
+    endpoint: Address | None
+
+
+class CryptoServer:
+    """All peers of one static key pair.
+
+    Args:
+        identity: this end's key pair.
+        random: returns that many unpredictable bytes.
+        kems: the key encapsulation mechanisms.
+        timers: the protocol's unless a test or the embedder wants others.
+    """
+
+    def __init__(
+        self, identity: StaticIdentity, random: RandomBytes, kems: Kems, timers: Timers = DEFAULT_TIMERS
+    ) -> None:
+        self.refused: Counter[str] = Counter()  # datagrams, by class of RemoteError
+        self.cookies_demanded = 0
+        self.decapsulations = 0  # of InitHello; the edge times receive() when this moves
+        self._identity = identity
+        self._random = random
+        self._kems = kems
+        self._timers = timers
+        self._peers = Peers()
+        self._agenda = Agenda()
+        self._actions: list[Action] = []
+        self._response_key = bytearray(random(KEY_LEN))
+        self._biscuits = BiscuitKeys(random, timers)
+        self._cookies = CookieSecrets(random, timers)
+        self._load = LoadMeter()
+        self._with_cookie = RateLimiter(per_second=10, burst=20)
+        self._without_cookie = RateLimiter(per_second=1, burst=2)
+        self._without_cookie_in_all = RateLimiter(per_second=20, burst=20, size=1)
+
+    # The verbs of the edge.
+
+    def receive(self, datagram: bytes, source: Address, now: Instant) -> None:
+        """Handle one datagram. Never raises because of what is in it; counts what it refuses in `refused`."""
+        try:
+            self._receive(datagram, source, now)
+        except RemoteError as error:
+            self.refused[type(error).__name__] += 1
+
+    def tick(self, now: Instant) -> None:
+        """Do what is due: resend, renew, give up, forget."""
+        self._biscuits.expire(now)
+        self._cookies.expire(now)
+        for peer in self._agenda.take_due(Instant(now + self._timers.event_grace)):
+            self._run_timers(peer, Instant(now + self._timers.event_grace), now)
+            self._reschedule(peer)
+
+    def next_deadline(self) -> Instant | None:
+        """Return when tick() next has something to do; None if never."""
+        moments = (self._agenda.next(), self._biscuits.next_deadline(), self._cookies.next_deadline())
+        return min((at for at in moments if at is not None), default=None)
+
+    def take_actions(self) -> list[Action]:
+        """Return what is to be done since the last call, in order."""
+        taken, self._actions = self._actions, []
+        return taken
+
+    def measured(self, duration_ns: int) -> None:
+        """Take the time that one InitHello took, from the edge, which has a clock."""
+        self._load.measured(duration_ns)
+
+    # Peers, at any time.
+
+    def add_peer(self, config: PeerConfig, now: Instant) -> PeerId:
+        """Start to speak with a peer, at once if this end has the initiative.
+
+        Raises:
+            RosenpassError: a key of a wrong length, this end's own key, or one configured already.
+        """
+        self._check(config)
+        hashes = KeyHashes(config.spkt, config.suite.hash)
+        peer = Peer(
+            config=config.without_psk(),
+            psk=bytearray(config.psk),
+            hashes=hashes,
+            id=PeerId(hashes.peer_id),
+            osk_leaf=DOMAINS[config.suite.hash].osk(config.osk_label),
+            goes_first=self._identity.spkm > config.spkt,
+            # A peer of the same key may have been removed a moment ago: its biscuits are no longer welcome.
+            biscuit_used=self._biscuits.next_number - 1,
+        )
+        self._peers.add(peer)
+        if peer.is_reachable:
+            peer.initiate_at = collision.first_start(peer, now, self._random, self._timers)
+        self._reschedule(peer)
+        return peer.id
+
+    def change_peer(self, peer_id: PeerId, config: PeerConfig, now: Instant) -> None:
+        """Replace a peer's configuration. A new psk or label ends a running handshake.
+
+        Raises:
+            UnknownPeer: no such peer.
+            RosenpassError: key or suite differ: remove the peer and add it anew.
+        """
+        self._check(config)
+        peer = self._peers.by_id(peer_id)
+        if config.spkt != peer.config.spkt or config.suite != peer.config.suite:
+            raise RosenpassError("the key or the suite of a peer cannot change: remove it and add it anew")
+        osk_leaf = peer.hashes.domains.osk(config.osk_label)
+        if not hmac.compare_digest(config.psk, peer.psk) or osk_leaf != peer.osk_leaf:
+            self._peers.set_handshake(peer, None)
+            peer.biscuit_used = self._biscuits.next_number - 1
+        wipe(peer.psk)
+        peer.psk, peer.osk_leaf, peer.config = bytearray(config.psk), osk_leaf, config.without_psk()
+        if peer.session is None and peer.handshake is None and peer.is_reachable:
+            peer.initiate_at = collision.first_start(peer, now, self._random, self._timers)
+        self._reschedule(peer)
+
+    def remove_peer(self, peer_id: PeerId) -> None:
+        """Forget a peer and wipe what was secret of it.
+
+        Raises:
+            UnknownPeer: no such peer.
+        """
+        peer = self._peers.by_id(peer_id)
+        self._peers.remove(peer)
+        self._agenda.set(peer, None)
+        peer.wipe()
+
+    def initiate(self, peer_id: PeerId, now: Instant) -> None:
+        """Make a new key now, whoever has the initiative; a waiting handshake is resent at once instead.
+
+        Raises:
+            UnknownPeer: no such peer.
+        """
+        peer = self._peers.by_id(peer_id)
+        if peer.handshake is None:
+            peer.initiate_at = now
+            self._start_if_due(peer, now, now)
+        elif not isinstance(peer.handshake.phase, HeldBack):
+            peer.handshake.retransmission = Retransmission.start(now, self._random, self._timers)
+            self._send_handshake(peer, peer.handshake, now)
+        self._reschedule(peer)
+
+    def status(self, peer_id: PeerId) -> PeerStatus:
+        """Return what is true of a peer.
+
+        Raises:
+            UnknownPeer: no such peer.
+        """
+        peer = self._peers.by_id(peer_id)
+        session, handshake = peer.session, peer.handshake
+        return PeerStatus(
+            key_since=session.created_at if session else None,
+            role=session.role if session else None,
+            renew_at=session.renew_at if session else peer.initiate_at,
+            handshake_since=handshake.created_at if handshake else None,
+            endpoint=peer.endpoint,
+        )
+
+    def wipe(self) -> None:
+        """Overwrite every secret; the object is of no use afterwards."""
+        for peer in list(self._peers):
+            self.remove_peer(peer.id)
+        self._biscuits.wipe()
+        self._cookies.wipe()
+        wipe(self._response_key)
+
+    def _check(self, config: PeerConfig) -> None:
+        if len(config.spkt) != self._kems.public_key_len:
+            raise RosenpassError(
+                f"a public key has {self._kems.public_key_len} bytes, not {len(config.spkt)}"
+            )
+        if len(config.psk) != KEY_LEN:
+            raise RosenpassError(f"a preshared key has {KEY_LEN} bytes, not {len(config.psk)}")
+        if config.spkt == self._identity.spkm:
+            raise RosenpassError("the public key of a peer is this end's own")
+
+    # Datagrams.
+
+    def _receive(self, wire: bytes, source: Address, now: Instant) -> None:
+        kind, form = classify(wire)
+        if kind is MessageType.COOKIE_REPLY:
+            self._cookie_reply(wire, now)
+            return
+        envelope = Envelope(wire)
+        variant = self._variant(envelope)
+        match kind:
+            case MessageType.INIT_HELLO if form is not None:
+                self._init_hello(envelope, suite_of(variant, form), source, now)
+            case MessageType.RESP_HELLO if form is not None:
+                self._resp_hello(envelope, suite_of(variant, form), source, now)
+            case MessageType.INIT_CONF:
+                self._init_conf(envelope, variant, source, now)
+            case MessageType.EMPTY_DATA:
+                self._empty_data(envelope, variant, now)
+
+    def _variant(self, envelope: Envelope) -> HashVariant:
+        """Return the hash variant under which the mac is ours."""
+        for variant, mine in self._identity.hashes.items():
+            expected = mine.domains.hash(mine.mac_key, envelope.before_mac)[:MAC_LEN]
+            if hmac.compare_digest(expected, envelope.mac):
+                return variant
+        raise AuthenticationError("the mac does not verify")
+
+    def _init_hello(self, envelope: Envelope, suite: Suite, source: Address, now: Instant) -> None:
+        if not self._peers.uses(suite):
+            raise AuthenticationError("no peer is configured with this suite")
+        message = InitHello.unpack(envelope.wire)
+        self._load.arrived(now)
+        if self._load.is_high(now) and not self._may_pass(envelope, source, now):
+            self._demand_cookie(envelope, message, source, now)
+            return
+        self.decapsulations += 1
+        hs, peer = responder.consume_init_hello(self._identity, self._peers, self._kems, suite, message)
+        sidr = self._random(SID_LEN)
+        reply = responder.create_resp_hello(
+            self._identity, peer, self._kems, self._biscuits, hs, message, sidr, now
+        )
+        if peer.handshake is not None:
+            peer.handshake.peer_initiates = True
+        self._actions.append(SendMessage(peer.id, source, _seal(reply.pack(), peer.hashes)))
+
+    def _resp_hello(self, envelope: Envelope, suite: Suite, source: Address, now: Instant) -> None:
+        message = RespHello.unpack(envelope.wire)
+        peer, handshake = self._peers.by_sidi(message.sidi)  # RHI2
+        if not isinstance(handshake.phase, AwaitingRespHello):
+            raise StateError("a second RespHello")
+        _require_suite(peer, suite)
+        hs = initiator.consume_resp_hello(self._identity, peer, self._kems, handshake.phase, message)
+        release_at = collision.release_time(peer, handshake.peer_initiates, now, self._random, self._timers)
+        held = initiator.create_init_conf(hs, message, peer.osk_leaf, release_at)
+        handshake.enter(held)
+        self._peers.set_endpoint(peer, source)
+        if release_at <= now:
+            self._release(peer, handshake, held, now)
+        self._reschedule(peer)
+
+    def _init_conf(self, envelope: Envelope, variant: HashVariant, source: Address, now: Instant) -> None:
+        digest = self._response_digest(envelope)
+        known = self._peers.by_digest(digest)
+        if known is not None and known.response is not None and known.response.answers(now, self._timers):
+            self._actions.append(SendMessage(known.id, source, known.response.datagram))
+            return
+        message = InitConf.unpack(envelope.wire)
+        accepted = responder.consume_init_conf(
+            self._identity, self._peers, self._biscuits, variant, message, now
+        )
+        reply = _seal(responder.create_empty_data(accepted, message.sidi).pack(), accepted.peer.hashes)
+        wipe(accepted.txkr)
+        self._enter_live_as_responder(accepted, source, now)
+        self._peers.set_response(accepted.peer, CachedResponse(digest, reply, now))
+        self._actions.append(SendMessage(accepted.peer.id, source, reply))
+        self._reschedule(accepted.peer)
+
+    def _empty_data(self, envelope: Envelope, variant: HashVariant, now: Instant) -> None:
+        message = EmptyData.unpack(envelope.wire)
+        peer, handshake = self._peers.by_sidi(message.sid)
+        if peer.config.suite.hash is not variant:
+            raise AuthenticationError("the mac is of another hash variant than the peer's")
+        initiator.consume_empty_data(handshake.phase, message)
+        collision.init_conf_confirmed(peer, self._biscuits.next_number)
+        self._peers.set_handshake(peer, None)
+        self._actions.append(KeyConfirmed(peer.id))
+        self._reschedule(peer)
+
+    def _cookie_reply(self, wire: bytes, now: Instant) -> None:
+        message = CookieReply.unpack(wire)
+        peer, handshake = self._peers.by_sidi(message.sid)
+        if isinstance(handshake.phase, HeldBack) or len(wire) != peer.config.suite.init_hello_len:
+            raise StateError("nothing of ours to answer with a cookie")
+        mac = Envelope(handshake.sealed).mac
+        cookie = CookieValue.from_reply(message, peer.hashes.cookie_key, mac, now)
+        if peer.cookie is not None and peer.cookie.value == cookie.value:
+            raise StateError("this cookie is known")
+        peer.cookie = cookie
+        self._send_handshake(peer, handshake, now)
+
+    # Steps of a handshake.
+
+    def _start(self, peer: Peer, now: Instant) -> None:
+        sidi = self._random(SID_LEN)  # IHI2
+        while self._peers.has_sidi(sidi):
+            sidi = self._random(SID_LEN)
+        phase, message = initiator.create_init_hello(self._identity, peer, self._kems, sidi)
+        retransmission = Retransmission.start(now, self._random, self._timers)
+        handshake = InitiatorHandshake(sidi, now, phase, _seal(message.pack(), peer.hashes), retransmission)
+        self._peers.set_handshake(peer, handshake)
+        peer.initiate_at = None
+        self._send_handshake(peer, handshake, now)
+
+    def _release(self, peer: Peer, handshake: InitiatorHandshake, held: HeldBack, now: Instant) -> None:
+        """Send InitConf; only now the key exists for this end."""
+        handshake.sealed = _seal(held.init_conf.pack(), peer.hashes)
+        handshake.retransmission = Retransmission.start(now, self._random, self._timers)
+        handshake.enter(AwaitingEmptyData(held.txkr, now))
+        peer.session = self._session(peer, Role.INITIATOR, now)
+        collision.init_conf_sent(peer)
+        self._actions.append(KeyExchanged(peer.id, held.osk, Role.INITIATOR))
+        self._send_handshake(peer, handshake, now)
+
+    def _enter_live_as_responder(
+        self, accepted: responder.AcceptedInitConf, source: Address, now: Instant
+    ) -> None:
+        peer = accepted.peer
+        peer.biscuit_used = accepted.biscuit_no  # ICR6
+        crossed = collision.init_conf_accepted(peer, accepted.biscuit_no, self._biscuits.next_number)
+        self._peers.set_handshake(peer, None)  # ICR7
+        self._peers.set_endpoint(peer, source)
+        peer.session = self._session(peer, Role.RESPONDER, now)
+        peer.initiate_at = collision.settle_time(peer, now, self._random, self._timers) if crossed else None
+        self._actions.append(KeyExchanged(peer.id, accepted.osk, Role.RESPONDER))
+
+    def _session(self, peer: Peer, role: Role, now: Instant) -> Session:
+        timers = self._timers
+        age = timers.rekey_after_initiator if role is Role.INITIATOR else timers.rekey_after_responder
+        match peer.config.initiative:
+            case Initiative.NEVER:
+                return Session(role, now, None)
+            case Initiative.WHEN_OVERDUE:
+                age += timers.overdue
+            case Initiative.AT_ONCE:
+                pass
+        return Session(role, now, Instant(now + age + uniform(self._random, 0, timers.rekey_jitter)))
+
+    def _send_handshake(self, peer: Peer, handshake: InitiatorHandshake, now: Instant) -> None:
+        """Send the message that waits for an answer, with the cookie we have.
+
+        The address learned from the peer comes first; every second InitHello tries the configured endpoint.
+        """
+        to_configured = peer.endpoint is None or (
+            peer.config.reachable
+            and isinstance(handshake.phase, AwaitingRespHello)
+            and handshake.sent % 2 == 1
+        )
+        datagram = handshake.sealed
+        if peer.cookie is not None and peer.cookie.is_live(now, self._timers):
+            before = Envelope(datagram).before_cookie
+            datagram = before + cookie_field(peer.cookie.value, before)
+        handshake.sent += 1
+        resolve = to_configured and not handshake.resolved
+        handshake.resolved |= to_configured
+        destination = None if to_configured else peer.endpoint
+        self._actions.append(SendMessage(peer.id, destination, datagram, resolve))
+
+    # Timers.
+
+    def _run_timers(self, peer: Peer, until: Instant, now: Instant) -> None:
+        handshake, timers = peer.handshake, self._timers
+        if peer.response is not None and peer.response.created_at + timers.response_cache <= until:
+            self._peers.set_response(peer, None)
+        if peer.session is not None and peer.session.created_at + timers.reject_after <= until:
+            self._expire_session(peer, now)
+        if handshake is not None and handshake.created_at + timers.reject_after <= until:
+            self._peers.set_handshake(peer, None)
+            peer.initiate_at = self._restart_time(peer, now)
+        elif handshake is not None:
+            self._run_handshake(peer, handshake, until, now)
+        self._start_if_due(peer, until, now)
+
+    def _run_handshake(self, peer: Peer, handshake: InitiatorHandshake, until: Instant, now: Instant) -> None:
+        match handshake.phase:
+            case HeldBack(release_at=release_at) as held:
+                if release_at <= until:
+                    self._release(peer, handshake, held, now)
+                return
+            case AwaitingEmptyData(sent_at=sent_at) if sent_at + self._timers.init_conf_give_up <= until:
+                # The responder lost its biscuit keys, or is one that answers no InitConf twice.
+                self._start(peer, now)
+                return
+        if handshake.retransmission.due <= until:
+            handshake.retransmission.advance(now, self._random, self._timers)
+            self._send_handshake(peer, handshake, now)
+
+    def _expire_session(self, peer: Peer, now: Instant) -> None:
+        peer.session = None
+        self._actions.append(KeyStale(peer.id, bytearray(self._random(KEY_LEN))))
+        if peer.handshake is None:
+            peer.initiate_at = self._restart_time(peer, now)
+
+    def _restart_time(self, peer: Peer, now: Instant) -> Instant | None:
+        may = peer.config.initiative is not Initiative.NEVER and peer.is_reachable
+        return now if may else None
+
+    def _start_if_due(self, peer: Peer, until: Instant, now: Instant) -> None:
+        due = self._start_at(peer)
+        if due is not None and due <= until:
+            self._start(peer, now)
+
+    def _start_at(self, peer: Peer) -> Instant | None:
+        if peer.handshake is not None or not peer.is_reachable:
+            return None
+        moments = (peer.initiate_at, peer.session.renew_at if peer.session else None)
+        return min((at for at in moments if at is not None), default=None)
+
+    def _reschedule(self, peer: Peer) -> None:
+        timers = self._timers
+        moments = [self._start_at(peer)]
+        if peer.response is not None:
+            moments.append(Instant(peer.response.created_at + timers.response_cache))
+        if peer.session is not None:
+            moments.append(Instant(peer.session.created_at + timers.reject_after))
+        if peer.handshake is not None:
+            moments.append(Instant(peer.handshake.created_at + timers.reject_after))
+            moments.append(self._handshake_due(peer.handshake))
+        self._agenda.set(peer, min((at for at in moments if at is not None), default=None))
+
+    def _handshake_due(self, handshake: InitiatorHandshake) -> Instant:
+        match handshake.phase:
+            case HeldBack(release_at=release_at):
+                return release_at
+            case AwaitingEmptyData(sent_at=sent_at):
+                return min(handshake.retransmission.due, Instant(sent_at + self._timers.init_conf_give_up))
+        return handshake.retransmission.due
+
+    # Under load.
+
+    def _may_pass(self, envelope: Envelope, source: Address, now: Instant) -> bool:
+        """Whether an InitHello is worth a decapsulation although there is no time for all of them."""
+        if self._cookies.accepts(envelope, source.host_id(), now):
+            return self._with_cookie.allow(source.ip, now)
+        if self._peers.has_endpoint(source):
+            return self._without_cookie.allow(source, now)
+        return self._without_cookie.allow(source.ip, now) and self._without_cookie_in_all.allow(None, now)
+
+    def _demand_cookie(self, envelope: Envelope, message: InitHello, source: Address, now: Instant) -> None:
+        key = self._identity.hashes[HashVariant.SHAKE256].cookie_key
+        reply = self._cookies.reply(envelope, message.sidi, source.host_id(), key, now)
+        self.cookies_demanded += 1
+        self._actions.append(SendMessage(None, source, reply.pack()))
+
+    def _response_digest(self, envelope: Envelope) -> bytes:
+        return hashlib.shake_256(bytes(self._response_key) + envelope.before_cookie).digest(16)
+
+
+def _seal(payload: bytes, receiver: KeyHashes) -> bytes:
+    """Add mac and an empty cookie."""
+    return payload + receiver.domains.hash(receiver.mac_key, payload)[:MAC_LEN] + bytes(COOKIE_LEN)
+
+
+def _require_suite(peer: Peer, suite: Suite) -> None:
+    if peer.config.suite != suite:
+        raise AuthenticationError("the peer speaks another suite than its configuration says")
