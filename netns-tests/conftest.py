@@ -5,6 +5,7 @@ from collections.abc import Generator, Iterator
 
 import lab
 import pytest
+from wgpeer import ALL, SUBJECT, Peer, WgpyPeer, WireguardGoPeer
 
 NO_SKIPS = os.environ.get("WGPY_REQUIRE_NETNS") == "1"
 
@@ -30,3 +31,20 @@ def hosts() -> Iterator[tuple[lab.Namespace, lab.Namespace]]:
     """Two namespaces joined by one veth pair; see lab.two_hosts."""
     with lab.two_hosts() as pair:
         yield pair
+
+
+def _others() -> list[object]:
+    """Debian's wireguard-go always; what `make interop` built under its mark."""
+    default = (WireguardGoPeer, WgpyPeer)
+    built = [kind for kind in ALL if kind not in default and not kind.missing()]
+    return [WireguardGoPeer, *(pytest.param(kind, marks=pytest.mark.interop) for kind in built)]
+
+
+@pytest.fixture(params=_others(), ids=lambda kind: kind.name)
+def other(request: pytest.FixtureRequest) -> type[Peer]:
+    """The implementation at the far end of the tunnel."""
+    kind: type[Peer] = request.param
+    for needed in (kind, SUBJECT):
+        if needed.missing():
+            pytest.skip(f"needs {needed.missing()}")
+    return kind

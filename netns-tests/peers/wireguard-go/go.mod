@@ -1,12 +1,12 @@
-// The newest wireguard-go, pinned by go.sum; `go mod tidy` would empty this list: nothing here imports it. Built by ../build-peers
 module wgpy.test/peers/wireguard-go
 
 go 1.23.1
+
+require golang.zx2c4.com/wireguard v0.0.0-20260522210424-ecfc5a8d5446
 
 require (
 	golang.org/x/crypto v0.37.0 // indirect
 	golang.org/x/net v0.39.0 // indirect
 	golang.org/x/sys v0.32.0 // indirect
 	golang.zx2c4.com/wintun v0.0.0-20230126152724-0fa3db229ce2 // indirect
-	golang.zx2c4.com/wireguard v0.0.0-20260522210424-ecfc5a8d5446 // indirect
 )

@@ -1,0 +1,120 @@
+"""Small traffic from the test process itself: an echo server and a numbered stream, both threads."""
+
+import socket
+import threading
+import time
+from contextlib import suppress
+from itertools import pairwise
+from types import TracebackType
+from typing import Self
+
+from lab import Namespace
+
+ECHO_PORT = 7
+
+
+def _family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+class _Background:
+    """A thread that runs `_step` until the context ends."""
+
+    def __enter__(self) -> Self:
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._ended.is_set():
+            self._step()
+
+    def _step(self) -> None:
+        raise NotImplementedError
+
+
+class Echo(_Background):
+    """Sends every UDP datagram back; remembers what came in `heard`."""
+
+    def __init__(self, host: Namespace, address: str, port: int = ECHO_PORT) -> None:
+        self._socket = host.socket(_family(address), socket.SOCK_DGRAM)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        self._socket.bind((address, port))
+        self._socket.settimeout(0.1)
+        self.heard: list[bytes] = []
+
+    def _step(self) -> None:
+        try:
+            data, source = self._socket.recvfrom(65535)
+            self.heard.append(data)
+            self._socket.sendto(data, source)
+        except OSError:
+            pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        self._socket.close()
+
+
+class Numbered(_Background):
+    """Numbered datagrams at a steady rate to an echo server; knows which came back and when."""
+
+    def __init__(self, host: Namespace, target: str, per_second: int = 500, size: int = 200) -> None:
+        self._socket = host.socket(_family(target), socket.SOCK_DGRAM)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        self._socket.setblocking(False)
+        self._target, self._interval, self._size = (target, ECHO_PORT), 1 / per_second, size
+        self._next = time.monotonic()
+        self.sent: list[float] = []
+        self.came_back: dict[int, float] = {}
+        self.duplicates = 0
+
+    def _step(self) -> None:
+        self._collect()
+        if (ahead := self._next - time.monotonic()) > 0:
+            time.sleep(min(ahead, 0.01))
+            return
+        self._next += self._interval
+        with suppress(OSError):
+            self._socket.sendto(len(self.sent).to_bytes(8, "big") + bytes(self._size - 8), self._target)
+        self.sent.append(time.monotonic())
+
+    def _collect(self) -> None:
+        while True:
+            try:
+                number = int.from_bytes(self._socket.recv(65535)[:8], "big")
+            except BlockingIOError:
+                return
+            except OSError:
+                continue
+            self.duplicates += number in self.came_back
+            self.came_back[number] = time.monotonic()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        deadline = time.monotonic() + 2
+        while self.lost and time.monotonic() < deadline:
+            self._collect()
+            time.sleep(0.01)
+        self._socket.close()
+
+    @property
+    def lost(self) -> list[int]:
+        """Numbers sent and not (yet) echoed."""
+        return [number for number in range(len(self.sent)) if number not in self.came_back]
+
+    def longest_gap(self) -> float:
+        """Seconds between two successive arrivals, at most."""
+        times = sorted(self.came_back.values())
+        return max((later - earlier for earlier, later in pairwise(times)), default=0.0)
