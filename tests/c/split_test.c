@@ -202,6 +202,8 @@ static void headers_that_do_not_describe_the_packet_are_refused(void)
     vnet.csum_start = 3039;
     vnet.csum_offset = 0;
     CHECK_EQUAL(parse_with(&tcp, &vnet), -EINVAL);
+    vnet.csum_start = 10;
+    CHECK_EQUAL(parse_with(&tcp, &vnet), -EINVAL);
     CHECK_EQUAL(parse_with(&udp, &good), -EINVAL);
     tcp.payload = 0;
     CHECK_EQUAL(parse_with(&tcp, &good), -EINVAL);

@@ -116,7 +116,8 @@ static void run(struct aead_state *state, struct aead_op *ops, size_t count, IMB
         job = IMB_GET_NEXT_JOB(manager);
         describe(job, &ops[i], direction, state->nonces[i],
                  direction == IMB_DIR_ENCRYPT ? ops[i].data + ops[i].length : state->tags[i]);
-        for (job = IMB_SUBMIT_JOB(manager); job; job = IMB_GET_COMPLETED_JOB(manager))
+        /* Unchecked: every field is set just above, and the check costs a tenth of a small packet. */
+        for (job = IMB_SUBMIT_JOB_NOCHECK(manager); job; job = IMB_GET_COMPLETED_JOB(manager))
             take_result(job);
     }
     while ((job = IMB_FLUSH_JOB(manager)))

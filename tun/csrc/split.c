@@ -91,9 +91,13 @@ int split_parse(struct split *split, const uint8_t *frame, size_t length, bool h
     split->length = split->inner.length;
     if (split->gso_type != VNET_GSO_NONE)
         return parse_super_packet(split);
-    if (split->needs_csum && split->csum_start + split->csum_offset + 2 > split->length)
-        return -EINVAL;
-    return 0;
+    if (!split->needs_csum)
+        return 0;
+    /* Never into the IP header: it would change what has just been read there. */
+    return split->csum_start >= split->inner.header_len &&
+                   split->csum_start + split->csum_offset + 2 <= split->length
+               ? 0
+               : -EINVAL;
 }
 
 static uint32_t payload_len(const struct split *split, uint32_t number)
