@@ -1,4 +1,4 @@
-"""A data plane in fifty rules of Python: slots, stamps, staging, the gate and the cheap checks, no cryptography.
+"""A data plane in Python: slots, stamps, staging, the gate and the cheap checks, without cryptography.
 
 It does what dataplane.h promises, so that two cores can be run against each other over a link of values. A
 transport packet carries its key in the clear and "opens" where the receiver holds the same one.
@@ -53,6 +53,7 @@ class Keypair:
     is_initiator: bool
     psk_kind: PskKind
     psk_birthdate: int
+    is_confirmed: bool = False  # the other end holds it: we initiated, or it was used
     is_sendable: bool = True
     counter: int = 0
     seen: set[int] = field(default_factory=set)
@@ -64,6 +65,8 @@ class FakePeer:
     current: Keypair | None = None
     previous: Keypair | None = None
     next: Keypair | None = None
+    kept: Keypair | None = None  # the newest that user packets may take, where a weaker one took its slot
+    draining: Keypair | None = None  # left its slot last; what is still on the wire under it is received
     staged: deque[tuple[bytes, bool]] = field(default_factory=deque)
     user_kinds: frozenset[PskKind] = ANY_KIND
     last_tx_auth: int = 0
@@ -79,7 +82,8 @@ class FakePeer:
     source_clears: int = 0
 
     def slots(self) -> list[Keypair]:
-        return [keypair for keypair in (self.current, self.previous, self.next) if keypair]
+        every = (self.current, self.previous, self.next, self.kept, self.draining)
+        return [keypair for keypair in every if keypair]
 
 
 class FakeDataPlane:
@@ -173,7 +177,7 @@ class FakeDataPlane:
             case ClearKeypairs():
                 for keypair in peer.slots():
                     self._forget(keypair)
-                peer.current = peer.previous = peer.next = None
+                peer.current = peer.previous = peer.next = peer.kept = peer.draining = None
             case StopSending():
                 for keypair in peer.slots():
                     keypair.is_sendable = False
@@ -191,19 +195,31 @@ class FakeDataPlane:
             action.is_initiator,
             action.psk_kind,
             action.psk_birthdate,
+            is_confirmed=action.is_initiator,
         )
         self.keypairs[keypair.local_index] = (action.peer, keypair)
         if not action.is_initiator:
-            self._forget(peer.previous)
-            self._forget(peer.next)
+            self._drain(peer, peer.next)
+            self._drain(peer, peer.previous)
             peer.previous, peer.next = None, keypair
         elif peer.next is not None:
-            self._forget(peer.previous)
-            self._forget(peer.current)
+            self._drain(peer, peer.previous)
+            self._drain(peer, peer.current)
             peer.previous, peer.next, peer.current = peer.next, None, keypair
         else:
-            self._forget(peer.previous)
+            self._drain(peer, peer.previous)
             peer.previous, peer.current = peer.current, keypair
+
+    def _drain(self, peer: FakePeer, keypair: Keypair | None) -> None:
+        if keypair is None:
+            return
+        slots = (peer.current, peer.previous, peer.kept)
+        newer = [k for k in slots if k and k is not keypair and self._carries_user(peer, k)]
+        if self._carries_user(peer, keypair) and all(k.birthdate < keypair.birthdate for k in newer):
+            peer.kept, keypair = keypair, peer.kept
+        if keypair is not None:
+            self._forget(peer.draining)
+            peer.draining = keypair
 
     def _forget(self, keypair: Keypair | None) -> None:
         if keypair is not None:
@@ -216,17 +232,13 @@ class FakeDataPlane:
         return keypair is not None and self.now - keypair.birthdate < self._timings.reject_after_time
 
     def _user_keypair(self, peer: FakePeer) -> Keypair | None:
-        for keypair in (peer.current, peer.previous):
-            if (
-                keypair is not None
-                and self._alive(keypair)
-                and keypair.is_sendable
-                and self._passes(peer, keypair)
-            ):
-                return keypair
-            if peer.user_kinds == ANY_KIND:
-                break
-        return None
+        every = (peer.current,) if peer.user_kinds == ANY_KIND else (peer.current, peer.previous, peer.kept)
+        able = [keypair for keypair in every if keypair and self._carries_user(peer, keypair)]
+        return max(able, key=lambda keypair: keypair.birthdate, default=None)
+
+    def _carries_user(self, peer: FakePeer, keypair: Keypair) -> bool:
+        may_send = keypair.is_confirmed and keypair.is_sendable
+        return may_send and self._alive(keypair) and self._passes(peer, keypair)
 
     def _passes(self, peer: FakePeer, keypair: Keypair) -> bool:
         if peer.user_kinds == ANY_KIND:
@@ -282,9 +294,10 @@ class FakeDataPlane:
         keypair.seen.add(packet.counter)
         peer = self.peers[number]
         peer.endpoint = source
+        keypair.is_confirmed = True
         confirmed = peer.next is keypair
         if confirmed:
-            self._forget(peer.previous)
+            self._drain(peer, peer.previous)
             peer.previous, peer.current, peer.next = peer.current, keypair, None
         self._stamp_received(peer, is_data=bool(packet.payload))
         if packet.payload:

@@ -11,6 +11,7 @@ from ipaddress import IPv4Address
 
 from support.fake_dataplane import Datagram, FakeDataPlane, FakePeer, Transport
 from support.seeded import seeded_bytes
+
 from wgpy import crypto
 from wgpy.constants import MILLISECOND, Timings
 from wgpy.errors import RemoteError
@@ -28,6 +29,7 @@ from wgpy.model import (
 )
 from wgpy.tunnel import Tunnel
 
+OTHER = PeerNumber(0)  # the other end, in a pair
 TICK = 250 * MILLISECOND
 EPOCH = 1_700_000_000 * SECOND
 
@@ -132,7 +134,7 @@ class Host:
         for action in self.tunnel.take_actions():
             self.dataplane.perform(action)
 
-    def received(self, number: PeerNumber = PeerNumber(0)) -> list[bytes]:
+    def received(self, number: PeerNumber = OTHER) -> list[bytes]:
         return [payload for payload, _ in self.dataplane.peers[number].received]
 
     def _transmit(self, endpoint: Endpoint, datagram: Datagram) -> None:
