@@ -3,9 +3,10 @@
 import click
 
 from wgpy.quick import down as quick_down
-from wgpy.quick import foreground, supervisor
+from wgpy.quick import foreground as quick_foreground
 from wgpy.quick import reload as quick_reload
 from wgpy.quick import save as quick_save
+from wgpy.quick import supervisor
 from wgpy.quick import up as quick_up
 
 TUNNEL = click.argument("tunnel", metavar="CONFIG|INTERFACE")
@@ -13,16 +14,14 @@ TUNNEL = click.argument("tunnel", metavar="CONFIG|INTERFACE")
 
 @click.command()
 @TUNNEL
-@click.option(
-    "-f", "--foreground", "stay", is_flag=True, help="Stay in the foreground; TERM and INT take it down."
-)
+@click.option("-f", "--foreground", is_flag=True, help="Stay in the foreground; TERM and INT take it down.")
 @click.option("--user", metavar="NAME", help="Whom the process becomes when all is set up.")
-def up(tunnel: str, stay: bool, user: str | None) -> None:
+def up(tunnel: str, foreground: bool, user: str | None) -> None:
     """Bring a tunnel up, as wg-quick does, with this program as the device."""
-    if stay:
+    if foreground:
         device = quick_up.up(tunnel, quick_up.Wishes(foreground=True, user=user))
         supervisor.report_ready()
-        foreground.stay(tunnel, device)
+        quick_foreground.stay(tunnel, device)
     elif quick_up.user_of(tunnel, user) is not None:
         supervisor.detach(tunnel, user)
     else:

@@ -66,13 +66,16 @@ def plan(interface: str, config: QuickConfig, fwmark: int, facts: HostFacts) -> 
         skipped.append(
             "IPv6 is off on this host and cannot be switched on: its addresses and routes are left out"
         )
-    has_ipv6 = any(address.version == 6 for address in addresses)
+    routes = list(_routes(interface, config, prefixes, fwmark, facts))
+    has_ipv6 = any(address.version == 6 for address in addresses) or any(
+        isinstance(step, AddRoute) and ":" in step.prefix for step in routes
+    )
     steps = (
-        *_enable_ipv6(interface, facts, has_ipv6 or any(prefix.version == 6 for prefix in prefixes)),
+        *_enable_ipv6(interface, facts, has_ipv6),
         *(AddAddress(interface, str(address)) for address in addresses),
         SetUp(interface, choose_mtu(config.mtu, facts, has_ipv6), facts.link_mtu, facts.link_up),
         *_name_servers(interface, config, facts),
-        *_routes(interface, config, prefixes, fwmark, facts),
+        *routes,
     )
     return Plan(steps, tuple(skipped))
 
@@ -87,7 +90,7 @@ def choose_mtu(configured: int | None, facts: HostFacts, has_ipv6: bool) -> int:
         if has_ipv6 and configured < IPV6_MIN_MTU:
             raise ConfigError(
                 f"MTU = {configured} cannot carry IPv6, which needs {IPV6_MIN_MTU}: "
-                "raise it, or leave the IPv6 addresses out"
+                "raise it, or leave IPv6 out"
             )
         return configured
     underneath = min(facts.endpoint_mtus, default=None) or facts.default_mtu or FALLBACK_MTU

@@ -34,7 +34,7 @@ def say(text: object) -> None:
 
 def warn(text: object) -> None:
     """Tell the person what is not as asked."""
-    print(f"wgpy: warning: {text}", file=sys.stderr, flush=True)  # noqa: T201
+    print(f"Warning: {text}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def clean_environment() -> dict[str, str]:
