@@ -27,12 +27,15 @@ class QuickFile:
 
 
 def find_quick(name: str) -> tuple[Path, str]:
-    """A path or a bare interface name -> (path, interface name), as wg-quick understands them.
+    """A path or a bare interface name -> (path, interface name).
+
+    As wg-quick understands them, except that `wg0.conf` is a file here, not an interface called "wg0.conf".
 
     Raises:
         ConfigError: no such file, or its name is not INTERFACE.conf.
     """
-    path = DIRECTORY / f"{name}.conf" if INTERFACE_NAME.fullmatch(name) else Path(name)
+    bare = INTERFACE_NAME.fullmatch(name) and not name.endswith(".conf")
+    path = DIRECTORY / f"{name}.conf" if bare else Path(name)
     interface = path.name.removesuffix(".conf")
     if path.name == interface or not INTERFACE_NAME.fullmatch(interface) or interface in (".", ".."):
         raise ConfigError(f"{name}: the file must be called INTERFACE.conf, at most 15 of a-zA-Z0-9_=+.-")
