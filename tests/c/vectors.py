@@ -1,8 +1,8 @@
 """Turns the JSON vectors into lines of words for the C tests: vectors.py OUT_DIRECTORY.
 
-Writes OUT/own/NAME.txt from tests/vectors and OUT/shared/NAME.txt from $WGPY_VECTORS (or ../shared/vectors
-beside the project) where that exists. Byte strings are hex, the empty one is "-"; lists are joined with
-commas.
+Writes OUT/own/NAME.txt from tests/vectors/units and OUT/shared/NAME.txt from $WGPY_VECTORS (or
+../shared/vectors beside the project) where that exists. Byte strings are hex, the empty one is "-"; lists are
+joined with commas.
 """
 
 import ipaddress
@@ -175,7 +175,7 @@ def convert(source: Path, out: Path) -> None:
 def main() -> None:
     """Own vectors always, the shared ones where they are."""
     out = Path(sys.argv[1])
-    convert(ROOT / "tests" / "vectors", out / "own")
+    convert(ROOT / "tests" / "vectors" / "units", out / "own")
     shared = Path(os.environ.get("WGPY_VECTORS", ROOT.parent / "shared" / "vectors"))
     convert(shared / "wireguard", out / "shared")
 
