@@ -4,7 +4,7 @@ Checks lengths and types and nothing else: no keys, no state. All integers are l
 McEliece ciphertext form, 188 or 156.
 
     InitHello    904 + L  81 0 0 0 | sidi 4 | epki 800 | sctr L | pidi_ct 48 | auth 16 | mac 16 | cookie 16
-    RespHello    944 + L  82 0 0 0 | sidr 4 | sidi 4 | ecti 768 | scti L | auth 16 | biscuit 116 | mac | cookie
+    RespHello    944 + L  82 0 0 0 | sidr 4 | sidi 4 | ecti 768 | scti L | auth 16 | biscuit 116 | mac, cookie
     InitConf     176      83 0 0 0 | sidi 4 | sidr 4 | biscuit 116 | auth 16 | mac | cookie
     EmptyData    64       84 0 0 0 | sid 4 | ctr 8 | auth 16 | mac | cookie
     CookieReply  904 + L  86 0 0 0 | sid 4 | nonce 24, encrypted cookie 16, tag 16 | padding

@@ -80,6 +80,25 @@ class CachedResponse:
         return now - self.created_at < timers.response_cache
 
 
+@dataclass(frozen=True, slots=True)
+class PeerStatus:
+    """What is true of one peer now.
+
+    Attributes:
+        key_since: when the last key was output; None without one, also after it went stale.
+        role: this end's in that exchange.
+        renew_at: when this end starts the next; None where it leaves that to the peer.
+        handshake_since: since when an own handshake waits for an answer.
+        endpoint: where the peer was last heard.
+    """
+
+    key_since: Instant | None
+    role: Role | None
+    renew_at: Instant | None
+    handshake_since: Instant | None
+    endpoint: Address | None
+
+
 @dataclass(slots=True, eq=False)
 class Peer:
     """One peer's protocol state.
@@ -112,6 +131,17 @@ class Peer:
     def is_reachable(self) -> bool:
         """Whether there is anywhere to send to."""
         return self.config.reachable or self.endpoint is not None
+
+    def status(self) -> PeerStatus:
+        """Return what a person may know."""
+        session, handshake = self.session, self.handshake
+        return PeerStatus(
+            key_since=session.created_at if session else None,
+            role=session.role if session else None,
+            renew_at=session.renew_at if session else self.initiate_at,
+            handshake_since=handshake.created_at if handshake else None,
+            endpoint=self.endpoint,
+        )
 
     def wipe(self) -> None:
         """Overwrite every secret of the peer."""

@@ -11,11 +11,11 @@ committed at once. A refused datagram changes nothing but a counter.
 import hashlib
 import hmac
 from collections import Counter
-from dataclasses import dataclass
 
-from . import collision, initiator, responder
+from . import collision, initiator, responder, timers
 from .actions import Action, KeyConfirmed, KeyExchanged, KeyStale, SendMessage
 from .addresses import Address
+from .admission import Admission
 from .agenda import Agenda
 from .biscuit import BiscuitKeys
 from .constants import (
@@ -31,13 +31,12 @@ from .constants import (
     Timers,
     suite_of,
 )
-from .cookie import CookieSecrets, CookieValue, cookie_field
+from .cookie import CookieValue, cookie_field
 from .erasure import wipe
 from .errors import AuthenticationError, RemoteError, RosenpassError, StateError
 from .hash_domains import DOMAINS
 from .identity import Kems, KeyHashes, StaticIdentity
 from .initiator import AwaitingEmptyData, AwaitingRespHello, HeldBack, InitiatorHandshake
-from .load import LoadMeter, RateLimiter
 from .msgs import (
     CookieReply,
     EmptyData,
@@ -48,28 +47,10 @@ from .msgs import (
     RespHello,
     classify,
 )
-from .peers import CachedResponse, Initiative, Peer, PeerConfig, PeerId, Peers, Session
+from .peers import CachedResponse, Initiative, Peer, PeerConfig, PeerId, Peers, PeerStatus, Session
 from .randomness import RandomBytes, uniform
 from .retransmission import Retransmission
-
-
-@dataclass(frozen=True, slots=True)
-class PeerStatus:
-    """What is true of one peer now.
-
-    Attributes:
-        key_since: when the last key was output; None without one, also after it went stale.
-        role: this end's in that exchange.
-        renew_at: when this end starts the next; None where it leaves that to the peer.
-        handshake_since: since when an own handshake waits for an answer.
-        endpoint: where the peer was last heard.
-    """
-
-    key_since: Instant | None
-    role: Role | None
-    renew_at: Instant | None
-    handshake_since: Instant | None
-    endpoint: Address | None
+from .timers import Due
 
 
 class CryptoServer:
@@ -97,11 +78,7 @@ class CryptoServer:
         self._actions: list[Action] = []
         self._response_key = bytearray(random(KEY_LEN))
         self._biscuits = BiscuitKeys(random, timers)
-        self._cookies = CookieSecrets(random, timers)
-        self._load = LoadMeter()
-        self._with_cookie = RateLimiter(per_second=10, burst=20)
-        self._without_cookie = RateLimiter(per_second=1, burst=2)
-        self._without_cookie_in_all = RateLimiter(per_second=20, burst=20, size=1)
+        self._admission = Admission(random, timers)
 
     # The verbs of the edge.
 
@@ -115,14 +92,18 @@ class CryptoServer:
     def tick(self, now: Instant) -> None:
         """Do what is due: resend, renew, give up, forget."""
         self._biscuits.expire(now)
-        self._cookies.expire(now)
+        self._admission.secrets.expire(now)
         for peer in self._agenda.take_due(Instant(now + self._timers.event_grace)):
-            self._run_timers(peer, Instant(now + self._timers.event_grace), now)
+            self._run_timers(peer, now)
             self._reschedule(peer)
 
     def next_deadline(self) -> Instant | None:
         """Return when tick() next has something to do; None if never."""
-        moments = (self._agenda.next(), self._biscuits.next_deadline(), self._cookies.next_deadline())
+        moments = (
+            self._agenda.next(),
+            self._biscuits.next_deadline(),
+            self._admission.secrets.next_deadline(),
+        )
         return min((at for at in moments if at is not None), default=None)
 
     def take_actions(self) -> list[Action]:
@@ -132,7 +113,7 @@ class CryptoServer:
 
     def measured(self, duration_ns: int) -> None:
         """Take the time that one InitHello took, from the edge, which has a clock."""
-        self._load.measured(duration_ns)
+        self._admission.load.measured(duration_ns)
 
     # Peers, at any time.
 
@@ -201,7 +182,7 @@ class CryptoServer:
         peer = self._peers.by_id(peer_id)
         if peer.handshake is None:
             peer.initiate_at = now
-            self._start_if_due(peer, now, now)
+            self._run_timers(peer, now)
         elif not isinstance(peer.handshake.phase, HeldBack):
             peer.handshake.retransmission = Retransmission.start(now, self._random, self._timers)
             self._send_handshake(peer, peer.handshake, now)
@@ -213,22 +194,14 @@ class CryptoServer:
         Raises:
             UnknownPeer: no such peer.
         """
-        peer = self._peers.by_id(peer_id)
-        session, handshake = peer.session, peer.handshake
-        return PeerStatus(
-            key_since=session.created_at if session else None,
-            role=session.role if session else None,
-            renew_at=session.renew_at if session else peer.initiate_at,
-            handshake_since=handshake.created_at if handshake else None,
-            endpoint=peer.endpoint,
-        )
+        return self._peers.by_id(peer_id).status()
 
     def wipe(self) -> None:
         """Overwrite every secret; the object is of no use afterwards."""
         for peer in list(self._peers):
             self.remove_peer(peer.id)
         self._biscuits.wipe()
-        self._cookies.wipe()
+        self._admission.secrets.wipe()
         wipe(self._response_key)
 
     def _check(self, config: PeerConfig) -> None:
@@ -272,19 +245,20 @@ class CryptoServer:
         if not self._peers.uses(suite):
             raise AuthenticationError("no peer is configured with this suite")
         message = InitHello.unpack(envelope.wire)
-        self._load.arrived(now)
-        if self._load.is_high(now) and not self._may_pass(envelope, source, now):
-            self._demand_cookie(envelope, message, source, now)
+        if not self._admission.admits(envelope, source, self._peers.has_endpoint(source), now):
+            reply = self._admission.demand(envelope, message.sidi, source, self._identity, now)
+            self.cookies_demanded += 1
+            self._actions.append(SendMessage(None, source, reply))
             return
         self.decapsulations += 1
         hs, peer = responder.consume_init_hello(self._identity, self._peers, self._kems, suite, message)
         sidr = self._random(SID_LEN)
-        reply = responder.create_resp_hello(
+        answer = responder.create_resp_hello(
             self._identity, peer, self._kems, self._biscuits, hs, message, sidr, now
         )
         if peer.handshake is not None:
             peer.handshake.peer_initiates = True
-        self._actions.append(SendMessage(peer.id, source, _seal(reply.pack(), peer.hashes)))
+        self._actions.append(SendMessage(peer.id, source, _seal(answer.pack(), peer.hashes)))
 
     def _resp_hello(self, envelope: Envelope, suite: Suite, source: Address, now: Instant) -> None:
         message = RespHello.unpack(envelope.wire)
@@ -298,7 +272,7 @@ class CryptoServer:
         handshake.enter(held)
         self._peers.set_endpoint(peer, source)
         if release_at <= now:
-            self._release(peer, handshake, held, now)
+            self._release(peer, handshake, now)
         self._reschedule(peer)
 
     def _init_conf(self, envelope: Envelope, variant: HashVariant, source: Address, now: Instant) -> None:
@@ -354,8 +328,11 @@ class CryptoServer:
         peer.initiate_at = None
         self._send_handshake(peer, handshake, now)
 
-    def _release(self, peer: Peer, handshake: InitiatorHandshake, held: HeldBack, now: Instant) -> None:
+    def _release(self, peer: Peer, handshake: InitiatorHandshake, now: Instant) -> None:
         """Send InitConf; only now the key exists for this end."""
+        held = handshake.phase
+        if not isinstance(held, HeldBack):
+            raise TypeError("there is no InitConf to release")
         handshake.sealed = _seal(held.init_conf.pack(), peer.hashes)
         handshake.retransmission = Retransmission.start(now, self._random, self._timers)
         handshake.enter(AwaitingEmptyData(held.txkr, now))
@@ -377,16 +354,16 @@ class CryptoServer:
         self._actions.append(KeyExchanged(peer.id, accepted.osk, Role.RESPONDER))
 
     def _session(self, peer: Peer, role: Role, now: Instant) -> Session:
-        timers = self._timers
-        age = timers.rekey_after_initiator if role is Role.INITIATOR else timers.rekey_after_responder
+        times = self._timers
+        age = times.rekey_after_initiator if role is Role.INITIATOR else times.rekey_after_responder
         match peer.config.initiative:
             case Initiative.NEVER:
                 return Session(role, now, None)
             case Initiative.WHEN_OVERDUE:
-                age += timers.overdue
+                age += times.overdue
             case Initiative.AT_ONCE:
                 pass
-        return Session(role, now, Instant(now + age + uniform(self._random, 0, timers.rekey_jitter)))
+        return Session(role, now, Instant(now + age + uniform(self._random, 0, times.rekey_jitter)))
 
     def _send_handshake(self, peer: Peer, handshake: InitiatorHandshake, now: Instant) -> None:
         """Send the message that waits for an answer, with the cookie we have.
@@ -410,89 +387,40 @@ class CryptoServer:
 
     # Timers.
 
-    def _run_timers(self, peer: Peer, until: Instant, now: Instant) -> None:
-        handshake, timers = peer.handshake, self._timers
-        if peer.response is not None and peer.response.created_at + timers.response_cache <= until:
-            self._peers.set_response(peer, None)
-        if peer.session is not None and peer.session.created_at + timers.reject_after <= until:
-            self._expire_session(peer, now)
-        if handshake is not None and handshake.created_at + timers.reject_after <= until:
-            self._peers.set_handshake(peer, None)
-            peer.initiate_at = self._restart_time(peer, now)
-        elif handshake is not None:
-            self._run_handshake(peer, handshake, until, now)
-        self._start_if_due(peer, until, now)
-
-    def _run_handshake(self, peer: Peer, handshake: InitiatorHandshake, until: Instant, now: Instant) -> None:
-        match handshake.phase:
-            case HeldBack(release_at=release_at) as held:
-                if release_at <= until:
-                    self._release(peer, handshake, held, now)
+    def _run_timers(self, peer: Peer, now: Instant) -> None:
+        until = Instant(now + self._timers.event_grace)
+        for _ in range(len(Due)):  # one thing done may make another due; nothing repeats
+            todo = timers.due(peer, self._timers, until)
+            if not todo:
                 return
-            case AwaitingEmptyData(sent_at=sent_at) if sent_at + self._timers.init_conf_give_up <= until:
-                # The responder lost its biscuit keys, or is one that answers no InitConf twice.
+            self._do(todo[0], peer, now)
+
+    def _do(self, what: Due, peer: Peer, now: Instant) -> None:
+        match what, peer.handshake:
+            case Due.FORGET_RESPONSE, _:
+                self._peers.set_response(peer, None)
+            case Due.EXPIRE_SESSION, handshake:
+                peer.session = None
+                self._actions.append(KeyStale(peer.id, bytearray(self._random(KEY_LEN))))
+                if handshake is None:
+                    peer.initiate_at = self._restart_time(peer, now)
+            case Due.ABANDON_HANDSHAKE, _:
+                self._peers.set_handshake(peer, None)
+                peer.initiate_at = self._restart_time(peer, now)
+            case Due.RELEASE, InitiatorHandshake() as handshake:
+                self._release(peer, handshake, now)
+            case Due.RESEND, InitiatorHandshake() as handshake:
+                handshake.retransmission.advance(now, self._random, self._timers)
+                self._send_handshake(peer, handshake, now)
+            case Due.START | Due.RESTART, _:
+                # RESTART: the responder lost its biscuit keys, or answers no InitConf twice.
                 self._start(peer, now)
-                return
-        if handshake.retransmission.due <= until:
-            handshake.retransmission.advance(now, self._random, self._timers)
-            self._send_handshake(peer, handshake, now)
-
-    def _expire_session(self, peer: Peer, now: Instant) -> None:
-        peer.session = None
-        self._actions.append(KeyStale(peer.id, bytearray(self._random(KEY_LEN))))
-        if peer.handshake is None:
-            peer.initiate_at = self._restart_time(peer, now)
 
     def _restart_time(self, peer: Peer, now: Instant) -> Instant | None:
-        may = peer.config.initiative is not Initiative.NEVER and peer.is_reachable
-        return now if may else None
-
-    def _start_if_due(self, peer: Peer, until: Instant, now: Instant) -> None:
-        due = self._start_at(peer)
-        if due is not None and due <= until:
-            self._start(peer, now)
-
-    def _start_at(self, peer: Peer) -> Instant | None:
-        if peer.handshake is not None or not peer.is_reachable:
-            return None
-        moments = (peer.initiate_at, peer.session.renew_at if peer.session else None)
-        return min((at for at in moments if at is not None), default=None)
+        return None if peer.config.initiative is Initiative.NEVER else now
 
     def _reschedule(self, peer: Peer) -> None:
-        timers = self._timers
-        moments = [self._start_at(peer)]
-        if peer.response is not None:
-            moments.append(Instant(peer.response.created_at + timers.response_cache))
-        if peer.session is not None:
-            moments.append(Instant(peer.session.created_at + timers.reject_after))
-        if peer.handshake is not None:
-            moments.append(Instant(peer.handshake.created_at + timers.reject_after))
-            moments.append(self._handshake_due(peer.handshake))
-        self._agenda.set(peer, min((at for at in moments if at is not None), default=None))
-
-    def _handshake_due(self, handshake: InitiatorHandshake) -> Instant:
-        match handshake.phase:
-            case HeldBack(release_at=release_at):
-                return release_at
-            case AwaitingEmptyData(sent_at=sent_at):
-                return min(handshake.retransmission.due, Instant(sent_at + self._timers.init_conf_give_up))
-        return handshake.retransmission.due
-
-    # Under load.
-
-    def _may_pass(self, envelope: Envelope, source: Address, now: Instant) -> bool:
-        """Whether an InitHello is worth a decapsulation although there is no time for all of them."""
-        if self._cookies.accepts(envelope, source.host_id(), now):
-            return self._with_cookie.allow(source.ip, now)
-        if self._peers.has_endpoint(source):
-            return self._without_cookie.allow(source, now)
-        return self._without_cookie.allow(source.ip, now) and self._without_cookie_in_all.allow(None, now)
-
-    def _demand_cookie(self, envelope: Envelope, message: InitHello, source: Address, now: Instant) -> None:
-        key = self._identity.hashes[HashVariant.SHAKE256].cookie_key
-        reply = self._cookies.reply(envelope, message.sidi, source.host_id(), key, now)
-        self.cookies_demanded += 1
-        self._actions.append(SendMessage(None, source, reply.pack()))
+        self._agenda.set(peer, timers.next_deadline(peer, self._timers))
 
     def _response_digest(self, envelope: Envelope) -> bytes:
         return hashlib.shake_256(bytes(self._response_key) + envelope.before_cookie).digest(16)
