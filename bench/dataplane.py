@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "netns-tests"))
 
-from lab import Namespace, cpu_seconds, join, wait_until  # noqa: E402
+from lab import Namespace, cpu_seconds, join, wait_until
 
 HERE = Path(__file__).parent
 INNER = "10.0.0.2"

@@ -136,13 +136,12 @@ class CryptoServer:
             biscuit_used=self._biscuits.next_number - 1,
         )
         self._peers.add(peer)
-        if peer.is_reachable:
-            peer.initiate_at = collision.first_start(peer, now, self._random, self._timers)
+        peer.initiate_at = collision.first_start(peer, now, self._random, self._timers)
         self._reschedule(peer)
         return peer.id
 
     def change_peer(self, peer_id: PeerId, config: PeerConfig, now: Instant) -> None:
-        """Replace a peer's configuration. A new psk or label ends a running handshake.
+        """Replace a peer's configuration. A new psk or label begins a new handshake.
 
         Raises:
             UnknownPeer: no such peer.
@@ -153,12 +152,13 @@ class CryptoServer:
         if config.spkt != peer.config.spkt or config.suite != peer.config.suite:
             raise RosenpassError("the key or the suite of a peer cannot change: remove it and add it anew")
         osk_leaf = peer.hashes.domains.osk(config.osk_label)
-        if not hmac.compare_digest(config.psk, peer.psk) or osk_leaf != peer.osk_leaf:
+        renew = not hmac.compare_digest(config.psk, peer.psk) or osk_leaf != peer.osk_leaf
+        if renew:
             self._peers.set_handshake(peer, None)
             peer.biscuit_used = self._biscuits.next_number - 1
         wipe(peer.psk)
         peer.psk, peer.osk_leaf, peer.config = bytearray(config.psk), osk_leaf, config.without_psk()
-        if peer.session is None and peer.handshake is None and peer.is_reachable:
+        if renew or (peer.session is None and peer.handshake is None and peer.initiate_at is None):
             peer.initiate_at = collision.first_start(peer, now, self._random, self._timers)
         self._reschedule(peer)
 

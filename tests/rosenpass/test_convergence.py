@@ -3,9 +3,10 @@
 import random
 
 import pytest
+from support.rosenpass_lab import End, Link, bad_weather, make_end, make_pair
+
 from rosenpass.constants import MILLISECOND, SECOND, Timers
 from rosenpass.peers import Initiative, PeerConfig
-from support.rosenpass_lab import End, Link, bad_weather, make_end, make_pair
 
 
 def agree(link: Link, a: End, b: End, within: int) -> bool:

@@ -216,3 +216,25 @@ def bad_weather(
         return [chance.randrange(MILLISECOND, max_delay) for _ in range(copies)]
 
     return fate
+
+
+def snapshot(server: CryptoServer) -> str:
+    """All state that matters, with secrets, in one comparable text."""
+
+    def of(value: object, seen: frozenset[int] = frozenset()) -> str:
+        if id(value) in seen:
+            return "..."
+        inside = seen | {id(value)}
+        if isinstance(value, bytes | bytearray):
+            return bytes(value).hex() if len(value) < 4000 else f"{len(value)} bytes"
+        if isinstance(value, dict):
+            return "{" + ",".join(f"{of(k, inside)}:{of(v, inside)}" for k, v in value.items()) + "}"
+        if isinstance(value, list | tuple):
+            return "[" + ",".join(of(v, inside) for v in value) + "]"
+        if type(value).__module__.startswith("rosenpass."):
+            names = getattr(value, "__slots__", None) or vars(value)
+            return of({name: getattr(value, name) for name in names}, inside)
+        return repr(value) if isinstance(value, int | str | None) else type(value).__name__
+
+    parts = ("_peers", "_biscuits", "_actions", "_response_key")
+    return of([getattr(server, name) for name in parts])

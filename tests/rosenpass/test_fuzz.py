@@ -1,0 +1,112 @@
+"""Any datagram, of any length and content, neither raises out of the core nor changes it."""
+
+from functools import cache
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from support.rosenpass_lab import START, End, make_pair, sends, snapshot
+
+from rosenpass.constants import MILLISECOND, Instant
+from rosenpass.errors import MalformedMessage
+from rosenpass.msgs import (
+    CookieReply,
+    EmptyData,
+    Envelope,
+    InitConf,
+    InitHello,
+    MessageType,
+    RespHello,
+    classify,
+)
+
+LENGTHS = (0, 1, 3, 4, 63, 64, 65, 175, 176, 177, 1060, 1091, 1092, 1093, 1100, 1131, 1132, 1133, 2500, 65535)
+UNPACK = {
+    MessageType.INIT_HELLO: InitHello,
+    MessageType.RESP_HELLO: RespHello,
+    MessageType.INIT_CONF: InitConf,
+    MessageType.EMPTY_DATA: EmptyData,
+    MessageType.COOKIE_REPLY: CookieReply,
+}
+anything = st.one_of(
+    st.binary(max_size=1200),
+    st.builds(
+        lambda kind, length, fill: bytes([kind])[:length] + (fill * length)[: max(0, length - 1)],
+        st.sampled_from([*range(0x80, 0x88), 0, 1, 255]),
+        st.sampled_from(LENGTHS),
+        st.binary(min_size=1, max_size=64),
+    ),
+)
+
+
+@given(anything)
+@example(b"")
+@example(b"\x81")
+def test_classify_accepts_exact_lengths_only_and_messages_round_trip(wire: bytes) -> None:
+    try:
+        kind, form = classify(wire)
+    except MalformedMessage:
+        return
+    message = UNPACK[kind].unpack(wire)
+    packed = message.pack()
+    trailer = b"" if kind is MessageType.COOKIE_REPLY else wire[-32:]
+    assert packed[:1] + packed[4:] + trailer == wire[:1] + wire[4:]
+    assert form in (188, 156, None)
+
+
+@cache
+def stage(number: int) -> tuple[End, End, bytes]:
+    """A pair in the middle of a handshake, and the datagram that should come next."""
+    a, b = make_pair("fuzz")
+    a.server.initiate(a.peer, START)
+    ends = [a, b]
+    for _ in range(number):
+        (message,) = sends(ends[0].server.take_actions())
+        ends[1].server.receive(message.datagram, ends[0].address, START)
+        ends.reverse()
+    (message,) = sends(ends[0].server.take_actions())
+    return ends[1], ends[0], message.datagram
+
+
+def remac(end: End, wire: bytes) -> bytes:
+    """Anybody who knows our public key can do this."""
+    hashes = next(iter(end.server._identity.hashes.values()))
+    return wire[:-32] + hashes.domains.hash(hashes.mac_key, Envelope(wire).before_mac)[:16] + wire[-16:]
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.integers(0, 3), anything)
+def test_arbitrary_datagrams_change_nothing(number: int, wire: bytes) -> None:
+    receiver, sender, _ = stage(number)
+    untouched(receiver, sender, wire)
+
+
+@settings(max_examples=600, deadline=None)
+@given(
+    st.integers(0, 3), st.lists(st.tuples(st.integers(0, 5000), st.integers(1, 255)), min_size=1, max_size=4)
+)
+def test_mutated_messages_with_good_macs_change_nothing(number: int, edits: list[tuple[int, int]]) -> None:
+    receiver, sender, genuine = stage(number)
+    wire = bytearray(genuine)
+    for offset, change in edits:
+        wire[offset % (len(wire) - 32)] ^= change
+    if wire[4:-32] == genuine[4:-32]:
+        return  # only reserved bytes, which anybody may set; or nothing
+    untouched(receiver, sender, remac(receiver, bytes(wire)))
+
+
+def untouched(receiver: End, sender: End, wire: bytes) -> None:
+    before, refused = snapshot(receiver.server), sum(receiver.server.refused.values())
+    receiver.server.receive(wire, sender.address, Instant(START + MILLISECOND))
+    assert receiver.server.take_actions() == []
+    assert sum(receiver.server.refused.values()) == refused + 1
+    assert snapshot(receiver.server) == before
+
+
+def test_every_length_of_every_type_is_survived() -> None:
+    receiver, sender, _ = stage(0)
+    for kind in range(256):
+        for length in range(0, 200, 7):
+            receiver.server.receive(bytes([kind]) * length, sender.address, START)
+    for length in range(1300):
+        receiver.server.receive(b"\x81" + bytes(length), sender.address, START)
+    assert receiver.server.take_actions() == []
