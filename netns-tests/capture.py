@@ -35,7 +35,7 @@ class Packet:
 
 
 class Capture:
-    """Captures while the context is open; `packets` may be read at any time.
+    """Captures while the context is open; `packets` may be read at any time, also afterwards.
 
     `direction` is tcpdump's -Q: "in", "out" or "inout". (The filter words inbound and outbound lose the first
     packet on a TUN.)
@@ -75,10 +75,11 @@ class Capture:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._tcpdump.stop()
+        self._raw = self._file.read_bytes()
         self._directory.cleanup()
 
     def packets(self) -> list[Packet]:
-        raw = self._file.read_bytes()
+        raw = self._file.read_bytes() if self._file.exists() else self._raw
         if len(raw) < 24:
             return []
         (link,) = struct.unpack_from("<I", raw, 20)

@@ -1,0 +1,76 @@
+"""The wall clock may jump: sessions go on, and new handshakes are still believed.
+
+    h1: subject 10.7.0.1 ═ 10.99.0.1 ─── 10.99.0.2 ═ 10.7.0.2 other: h2
+
+libfaketime moves only the subject's wall clock; CLOCK_MONOTONIC and CLOCK_BOOTTIME stay true.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from capture import Capture
+from lab import wait_until
+from traffic import Echo, Numbered
+from tunnel import FAST_REKEY, Tunnel, tunnel
+from wgpeer import SUBJECT, Peer, WgpyPeer
+
+LIBRARIES = [Path(p) for p in Path("/usr/lib").glob("*/faketime/libfaketime.so.1")]
+YEAR = 365 * 86_400
+
+
+@pytest.fixture
+def shift(tmp_path: Path) -> tuple[dict[str, str], Callable[[int], None]]:
+    """Environment for the subject, and what sets its clock so many seconds off."""
+    if not LIBRARIES:
+        pytest.skip("needs libfaketime (apt install faketime)")
+    if SUBJECT is not WgpyPeer:
+        pytest.skip("programs in Go do not ask the C library for the time")
+    offset = tmp_path / "offset"
+
+    def set_offset(seconds: int) -> None:
+        offset.with_suffix(".new").write_text(f"{seconds:+d}s\n")
+        offset.with_suffix(".new").rename(offset)
+
+    set_offset(0)
+    environment = {
+        **FAST_REKEY,
+        "LD_PRELOAD": str(LIBRARIES[0]),
+        "FAKETIME_TIMESTAMP_FILE": str(offset),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "DONT_FAKE_MONOTONIC": "1",
+    }
+    return environment, set_offset
+
+
+def renewals_follow(t: Tunnel, step: Callable[[], None]) -> None:
+    """Traffic flows, the clock jumps, and at least two further sessions come up without a loss."""
+    t.subject.ping(t.other.address4)
+    with Capture(t.h1, "eth0", "udp") as wire:
+        with Echo(t.h2, t.other.address4), Numbered(t.h1, t.other.address4, per_second=100) as stream:
+            wait_until(lambda: wire.messages(2), 10, "a renewal before the step")
+            before = len(wire.messages(2))
+            step()
+            wait_until(lambda: len(wire.messages(2)) >= before + 2, 15, "two renewals after the step")
+        assert stream.lost == []
+
+
+@pytest.mark.parametrize("seconds", [-YEAR, -3600, 3600, YEAR])
+def test_renewals_continue_after_a_step(
+    other: type[Peer], shift: tuple[dict[str, str], Callable[[int], None]], seconds: int
+) -> None:
+    environment, set_offset = shift
+    with tunnel(other, environment=environment) as t:
+        renewals_follow(t, lambda: set_offset(seconds))
+
+
+def test_handshake_time_is_shown_in_the_clock_of_the_moment(
+    other: type[Peer], shift: tuple[dict[str, str], Callable[[int], None]]
+) -> None:
+    environment, set_offset = shift
+    set_offset(-3600)
+    with tunnel(other, environment=environment) as t:
+        t.subject.ping(t.other.address4)
+        assert abs(t.subject.seen(t.other).latest_handshake - (time.time() - 3600)) < 10
