@@ -52,7 +52,7 @@ class StatusRequest:
 
 @dataclass(frozen=True, slots=True)
 class RosenpassRequest:
-    """wgpy=1 with rosenpass lines: the whole exchange anew; answer with `format_errno` or `format_refusal`."""
+    """wgpy=1 with rosenpass lines: the exchange anew; answer with `format_errno` or `format_refusal`."""
 
     settings: RosenpassSettings | None
 

@@ -262,8 +262,9 @@ def test_a_refusal_carries_the_errno(served: Served) -> None:
 
 def test_status_is_our_own_and_none_from_others(served: Served, tmp_path: Path) -> None:
     assert uapi_client.status("wgt0", served.directory) == {"schema": 1}
-    with answering(tmp_path, lambda _: b"") as name:
-        assert uapi_client.status(name, tmp_path) is None
+    for reply in (b"", b"errno=5\n\n"):
+        with answering(tmp_path, lambda _, reply=reply: reply) as name:
+            assert uapi_client.status(name, tmp_path) is None
 
 
 @pytest.mark.parametrize("reply", [b"", b"\n\n", b"nonsense", b"public_key=1\nerrno=0\n\n", b"\xff" * 100])

@@ -22,6 +22,7 @@ ENVIRONMENT = "WGPY"
 COMMANDS = {
     "up": ("wgpy.cli.quick:up", "Bring an interface up from a wg-quick file."),
     "down": ("wgpy.cli.quick:down", "Take an interface down and undo what `up` did."),
+    "reload": ("wgpy.cli.quick:reload", "Re-read the file into the running tunnel; sessions survive."),
     "save": ("wgpy.cli.quick:save", "Write the running state back to the file."),
     "status": ("wgpy.cli.status:status", "Show interfaces, peers and their quantum resistance."),
     "show": ("wgpy.cli.show:show", "Print what `wg show` prints."),

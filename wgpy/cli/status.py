@@ -113,7 +113,13 @@ def read_all(interface: str | None) -> list[InterfaceStatus]:
     names = [interface] if interface is not None else sorted(uapi_client.interfaces())
     if not names:
         raise WgpyError("no interface is running; `wgpy up INTERFACE` starts one")
-    return [read_status(name) for name in names]
+    if interface is not None:
+        return [read_status(interface)]
+    found = []
+    for name in names:
+        with contextlib.suppress(uapi_client.NoSuchInterface):  # it went since it was listed
+            found.append(read_status(name))
+    return found
 
 
 def _check(found: list[InterfaceStatus]) -> None:
