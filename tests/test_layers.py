@@ -13,7 +13,7 @@ EFFECTS = {
 }
 PURE = {
     *("actions", "model", "errors", "constants", "messages", "crypto", "tai64n", "noise", "cookie", "index"),
-    *("timers", "psk_ring", "peer", "tunnel", "watch", "quantum"),
+    *("timers", "psk_ring", "peer", "tunnel", "watch", "quantum", "report"),
     *(
         "uapi",
         "uapi_ask",

@@ -1,0 +1,277 @@
+"""wgpyd [-f] INTERFACE: the device as a process, in the shape wg-quick expects.
+
+Exit 0 from the parent means that the interface exists and its UAPI socket accepts. Ends on TERM, INT, when
+the interface is deleted or the socket file removed; then neither is left behind.
+
+Environment: WG_TUN_FD, WG_UAPI_FD, WG_UDP_FD (descriptors handed in), WG_PROCESS_FOREGROUND=1, LOG_LEVEL
+(verbose, debug, error, silent); WGPY_DISABLE (a comma list of offloads), WGPY_AEAD; WGPY_TIMINGS for test
+labs; what `wgpy up` arranges is in wgpy.quick.handover.
+
+Most imports wait until they are needed: numpy starts threads, and neither the fork nor the giving up of
+privileges may happen beside any.
+
+Digest: section 17.
+"""
+
+import asyncio
+import ctypes
+import logging
+import os
+import resource
+import signal
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from wgpy.errors import PermissionMissing, UsageError, WgpyError
+
+if TYPE_CHECKING:
+    from tun.device import Tun
+    from tun.udp import UdpSockets
+    from wgpy.device import Device, Options
+    from wgpy.quick.handover import Handover
+
+logger = logging.getLogger(__name__)
+
+USAGE: Final = "usage: wgpyd [-f|--foreground] INTERFACE"
+READY: Final = b"r"
+
+_PR_SET_DUMPABLE: Final = 4
+_MCL_CURRENT_FUTURE_ONFAULT: Final = 1 | 2 | 4
+_CAP_IPC_LOCK: Final = 14
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """The command line and what the environment adds to it."""
+
+    interface: str
+    foreground: bool
+
+
+def main() -> None:
+    """Entry point of `wgpyd`; ends with the process's exit status."""
+    try:
+        arguments = parse(sys.argv[1:], os.environ)
+        sys.exit(_run(arguments) if arguments.foreground else _detach(arguments))
+    except WgpyError as error:
+        print(f"wgpyd: {error}", file=sys.stderr)  # noqa: T201  (told to the person)
+        sys.exit(error.exit_code)
+
+
+def parse(argv: list[str], environment: Mapping[str, str]) -> Arguments:
+    """Read the arguments.
+
+    Raises:
+        UsageError: not `[-f|--foreground] INTERFACE`.
+    """
+    words = [word for word in argv if word not in ("-f", "--foreground")]
+    if len(words) != 1 or words[0].startswith("-") or not words[0]:
+        raise UsageError(USAGE)
+    foreground = len(words) < len(argv) or environment.get("WG_PROCESS_FOREGROUND") == "1"
+    return Arguments(words[0], foreground)
+
+
+def _detach(arguments: Arguments) -> int:
+    """Fork before there is any thread; the parent leaves when the child says that it is ready."""
+    read_end, write_end = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(read_end)
+        os.setsid()
+        try:
+            status = _run(arguments, write_end)
+        except WgpyError as error:
+            print(f"wgpyd: {error}", file=sys.stderr)  # noqa: T201
+            status = error.exit_code
+        sys.exit(status)
+    os.close(write_end)
+    if os.read(read_end, 1) == READY:
+        return 0
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status) or 1
+
+
+def _run(arguments: Arguments, ready_fd: int = -1) -> int:
+    from wgpy import log
+    from wgpy.quick.handover import Handover
+
+    log.set_up(arguments.interface, os.environ.get("LOG_LEVEL", "error"))
+    handover = Handover.take(os.environ)
+    if not handover.prepare():
+        return 1
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy compares here, it does no algebra
+    harden(keeps_privileges=handover.user is None)
+    import uvloop
+
+    return uvloop.run(Daemon(arguments.interface, handover, ready_fd).run())
+
+
+class Daemon:
+    """One device, its control socket and the signals.
+
+    Args:
+        interface: wanted name.
+        handover: what `wgpy up` arranged.
+        ready_fd: told when the socket accepts; -1 = nobody waits.
+    """
+
+    def __init__(self, interface: str, handover: "Handover", ready_fd: int) -> None:
+        self._interface = interface
+        self._handover = handover
+        self._ready_fd = ready_fd
+        self._ended = asyncio.Event()
+
+    async def run(self) -> int:
+        """Until it ends; the exit status."""
+        from wgpy.uapi_socket import UapiServer, adopt_listener, open_listener, socket_path
+
+        device = self._open_device()
+        try:
+            name = device.name
+            try:
+                number = _descriptor("WG_UAPI_FD")
+                listener = open_listener(name) if number is None else adopt_listener(number)
+            except OSError as error:
+                raise WgpyError(f"{name}: cannot open the control socket: {error.strerror}") from error
+            server = UapiServer(device, listener, socket_path(name), self._ended.set)
+            device.start()
+            await server.start()
+            try:
+                self._listen_to_signals()
+                self._report_ready()
+                await self._ended.wait()
+            finally:
+                await server.close()
+        finally:
+            device.close()
+        return 0
+
+    def _open_device(self) -> "Device":
+        from tun.errors import PermissionMissing as NoPermission
+        from wgpy.device import Device
+
+        try:
+            tun, sockets = _open_tun(self._interface), _adopt_sockets()
+            return Device(tun, options_from(os.environ), sockets, self._ended.set)
+        except NoPermission as error:
+            raise PermissionMissing(error.strerror or str(error)) from error
+        except OSError as error:
+            raise WgpyError(error.strerror or str(error)) from error
+
+    def _listen_to_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._leave)
+        loop.add_signal_handler(signal.SIGHUP, self._handover.reload)
+        if self._handover.setup_fd is not None:
+            loop.add_reader(self._handover.setup_fd, self._on_setup)
+
+    def _leave(self) -> None:
+        # `wgpy down` deletes the interface in the end, and with it us.
+        if self._handover.leave() is None:
+            self._ended.set()
+
+    def _on_setup(self) -> None:
+        assert self._handover.setup_fd is not None
+        asyncio.get_running_loop().remove_reader(self._handover.setup_fd)
+        if not self._handover.read_setup():
+            self._ended.set()
+            return
+        try:
+            self._handover.set_up_done()
+        except WgpyError:
+            logger.exception("privileges could not be dropped: leaving")
+            self._ended.set()
+
+    def _report_ready(self) -> None:
+        if self._ready_fd < 0:
+            return
+        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        os.dup2(null, 0)
+        if os.environ.get("LOG_LEVEL", "silent") == "silent":
+            os.dup2(null, 1)
+            os.dup2(null, 2)
+        os.close(null)
+        os.write(self._ready_fd, READY)
+        os.close(self._ready_fd)
+
+
+def options_from(environment: Mapping[str, str]) -> "Options":
+    """The device's options.
+
+    Raises:
+        WgpyError: an unknown feature, AEAD or timing.
+    """
+    from tun.records import Aead, Feature
+    from wgpy.constants import timings_from
+    from wgpy.device import Options
+
+    features = Feature.ALL
+    for name in filter(None, environment.get("WGPY_DISABLE", "").lower().split(",")):
+        if name.upper() not in Feature.__members__:
+            raise UsageError(f"WGPY_DISABLE: no such feature: {name}")
+        features &= ~Feature[name.upper()]
+    aead = environment.get("WGPY_AEAD", "auto").upper()
+    if aead not in Aead.__members__:
+        raise UsageError(f"WGPY_AEAD: no such implementation: {aead.lower()}")
+    return Options(timings=timings_from(environment), features=features, aead=Aead[aead])
+
+
+def harden(*, keeps_privileges: bool) -> None:
+    """No core dump, no ptrace by equals, no swap where that is allowed."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # Locking future pages without the capability would turn the limit into failing allocations.
+    if keeps_privileges and _may_lock():
+        libc.mlockall(_MCL_CURRENT_FUTURE_ONFAULT)
+
+
+def _may_lock() -> bool:
+    from wgpy.privileges import effective
+
+    unlimited = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] == resource.RLIM_INFINITY
+    return unlimited or effective(_CAP_IPC_LOCK)
+
+
+def _open_tun(interface: str) -> "Tun":
+    from tun.device import adopt, configure, open_tun
+    from wgpy.device import DEFAULT_MTU
+
+    number = _descriptor("WG_TUN_FD")
+    if number is not None:
+        return adopt(number)
+    tun = open_tun(interface)
+    try:
+        configure(tun.name, DEFAULT_MTU)
+    except OSError as error:
+        logger.warning("the interface keeps its defaults: %s", error.strerror)
+    return tun
+
+
+def _adopt_sockets() -> "UdpSockets | None":
+    from tun.udp import UdpSockets
+
+    text = os.environ.get("WG_UDP_FD", "")
+    if not text:
+        return None
+    return UdpSockets.adopt(tuple(_number("WG_UDP_FD", word) for word in text.split(",")), 0)
+
+
+def _descriptor(variable: str) -> int | None:
+    text = os.environ.get(variable, "")
+    return _number(variable, text) if text else None
+
+
+def _number(variable: str, text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 8):
+        raise UsageError(f"{variable}={text} is not a descriptor's number")
+    return int(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,500 @@
+"""One WireGuard device: composes TUN, sockets, data plane and core; what UAPI may ask of it.
+
+Decides nothing of the protocol. Everything runs on the event loop's thread; packets run in the data plane's
+two threads. The UDP sockets live in the network namespace the process started in, wherever the interface
+goes.
+
+Digest: sections 11, 13, 16, 17.
+"""
+
+import asyncio
+import errno
+import hmac
+import logging
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+
+from tun.dataplane import DataPlane
+from tun.device import LinkWatch, Tun
+from tun.records import Aead, Feature, Gate
+from tun.udp import UdpSockets
+from wgpy import crypto, report, watch
+from wgpy.constants import MAX_PEERS, Timings
+from wgpy.dispatch import DataPlaneIndices, Dispatch, boot_time, wall_time
+from wgpy.errors import WgpyError
+from wgpy.model import (
+    KEY_LEN,
+    SECOND,
+    DeviceState,
+    DeviceUpdate,
+    Endpoint,
+    Instant,
+    PeerNumber,
+    PeerState,
+    PeerUpdate,
+    Policy,
+    PrivateKey,
+    PskKind,
+    PublicKey,
+    SocketAddress,
+)
+from wgpy.peer import Peer
+from wgpy.rosenpass_settings import RosenpassSettings
+from wgpy.tunnel import Tunnel
+
+logger = logging.getLogger(__name__)
+
+TICK_S: Final = 0.25
+LOOK_S: Final = 1.0  # nothing wakes us when the interface goes down in a namespace we cannot enter
+DEFAULT_MTU: Final = 1420
+_NO_KEY: Final = bytes(KEY_LEN)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a device is made with, besides its interface."""
+
+    timings: Timings = field(default_factory=Timings)
+    features: Feature = Feature.ALL
+    aead: Aead = Aead.AUTO
+    max_peers: int = MAX_PEERS
+
+
+@dataclass(slots=True)
+class PeerExtra:
+    """What the device knows of a peer beside the core: its policy, and since when it is not post-quantum."""
+
+    added: Instant
+    policy: Policy = Policy.OFF
+
+
+class Device:
+    """Runs from `start` to `close`.
+
+    Args:
+        tun: the interface; owned from now on.
+        options: limits and features.
+        sockets: bound ones that were handed in; kept over down and up.
+        on_gone: called once when the interface was deleted or a socket died.
+    """
+
+    def __init__(
+        self, tun: Tun, options: Options, sockets: UdpSockets | None, on_gone: Callable[[], None]
+    ) -> None:
+        self._tun = tun
+        self._on_gone = on_gone
+        self._timings = options.timings
+        self._watch = LinkWatch(tun)
+        self._watch.follow()
+        self._mtu = self._watch.mtu() or DEFAULT_MTU
+        self._dataplane = DataPlane(
+            tun.fd,
+            has_vnet_header=tun.has_vnet_header,
+            mtu=self._mtu,
+            features=options.features,
+            aead=options.aead,
+            max_peers=options.max_peers,
+            reject_after_time=options.timings.reject_after_time,
+            reject_after_messages=options.timings.reject_after_messages,
+            rekey_after_messages=options.timings.rekey_after_messages,
+        )
+        self.tunnel = Tunnel(DataPlaneIndices(self._dataplane), os.urandom, options.timings)
+        self._dispatch = Dispatch(self._dataplane, self.tunnel)
+        self._keepalive = np.zeros(options.max_peers, np.uint64)
+        self._extras: dict[PeerNumber, PeerExtra] = {}
+        self._adopted = sockets
+        self._sockets: UdpSockets | None = None
+        self._port = sockets.port if sockets is not None else 0
+        self._mark = 0
+        self._is_up = False
+        self._is_gone = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ticker: asyncio.TimerHandle | None = None
+        self._looker: asyncio.TimerHandle | None = None
+        self._watched = -1
+        self._waits_for_up = False
+
+    # -- life
+
+    def start(self) -> None:
+        """Begin to move packets and to watch the interface; needs a running event loop."""
+        self._loop = asyncio.get_running_loop()
+        self._dataplane.start()
+        self._loop.add_reader(self._dataplane.event_fd, self._on_events)
+        self._tick()
+        self._look_again()
+
+    def close(self) -> None:
+        """Stop both workers, wipe every key, close the interface. Twice is once."""
+        if self._loop is None:
+            return
+        self._loop.remove_reader(self._dataplane.event_fd)
+        for timer in (self._ticker, self._looker):
+            if timer is not None:
+                timer.cancel()
+        self._unwatch()
+        self._loop = None
+        for peer in self.tunnel.peers():
+            self.tunnel.remove_peer(peer.number)
+        self._dataplane.close()
+        for sockets in (self._sockets, self._adopted):
+            if sockets is not None:
+                sockets.close()
+        self._watch.close()
+        self._tun.close()
+
+    @property
+    def name(self) -> str:
+        """The interface's present name."""
+        return self._tun.name
+
+    @property
+    def dataplane(self) -> DataPlane:
+        """The packets' side, for those who set gates."""
+        return self._dataplane
+
+    # -- what UAPI asks
+
+    def state(self) -> DeviceState:
+        """Everything a get=1 shows."""
+        identity = self.tunnel.identity
+        return DeviceState(
+            identity.private_key if identity is not None else None,
+            self._port,
+            self._mark,
+            tuple(self._peer_state(peer) for peer in self.tunnel.peers()),
+        )
+
+    def apply(self, update: DeviceUpdate) -> None:
+        """Do a whole set=1.
+
+        Raises:
+            OSError: EADDRINUSE for a port that is taken, EPERM for a mark without CAP_NET_ADMIN, ENOSPC for
+                too many peers. What came before stays done.
+        """
+        try:
+            if update.private_key is not None:
+                self._set_private_key(update.private_key)
+            if update.listen_port is not None and update.listen_port != self._port:
+                self._set_listen_port(update.listen_port)
+            if update.fwmark is not None and update.fwmark != self._mark:
+                self._set_mark(update.fwmark)
+            if update.replace_peers:
+                for peer in self.tunnel.peers():
+                    self._remove_peer(peer)
+            for section in update.peers:
+                self._apply_peer(section)
+        finally:
+            self._dispatch.perform()
+
+    def extra_state(self) -> Mapping[str, object]:
+        """What our own request shows: JSON values, no secrets."""
+        now = boot_time()
+        identity = self.tunnel.identity
+        return {
+            "schema": 1,
+            "interface": self._tun.name,
+            "public_key": report.base64_text(identity.public_key) if identity is not None else None,
+            "listen_port": self._port,
+            "fwmark": self._mark,
+            "mtu": self._mtu,
+            "features": report.feature_names(self._dataplane.features),
+            "aead": self._dataplane.aead_name,
+            "drops": {**self._dataplane.drops, **self._dispatch.refused},
+            "peers": [self._peer_report(peer, now) for peer in self.tunnel.peers()],
+        }
+
+    async def configure_rosenpass(self, settings: RosenpassSettings | None) -> None:
+        """Run the exchange by these settings from now on."""
+        if settings is not None:
+            raise WgpyError("this build cannot run the Rosenpass exchange inside the device")
+
+    # -- what the Rosenpass driver asks
+
+    def set_policy(
+        self,
+        public_key: PublicKey,
+        policy: Policy,
+        *,
+        has_rosenpass: bool,
+        control: tuple[SocketAddress, SocketAddress] | None = None,
+    ) -> None:
+        """A peer's policy: its interim key, and the gate its user packets have to pass.
+
+        Args:
+            public_key: which peer; an unknown one is ignored.
+            policy: strict closes the gate to all but post-quantum sessions.
+            has_rosenpass: whether a Rosenpass key of the peer is configured.
+            control: both ends of the exchange inside the tunnel, which passes any gate.
+        """
+        peer = self.tunnel.find_peer(public_key)
+        if peer is None:
+            return
+        self._extras[peer.number].policy = policy
+        enabled = has_rosenpass and policy is not Policy.OFF
+        # The gate first: between the two no packet may leave under a weaker key.
+        self._dataplane.peer_set_gate(peer.number, self._gate(policy, control))
+        self.tunnel.set_rosenpass(peer.number, enabled=enabled, permissive=policy is Policy.PERMISSIVE)
+        self._start_peer(peer.number)
+        self._dispatch.perform()
+
+    def perform(self) -> None:
+        """Carry out what a direct call of `tunnel` left to do."""
+        self._dispatch.perform()
+
+    def _gate(self, policy: Policy, control: tuple[SocketAddress, SocketAddress] | None) -> Gate:
+        local, remote = control or (None, None)
+        if policy is not Policy.STRICT:
+            return Gate(control_local=local, control_remote=remote)
+        return Gate(1 << PskKind.PQ, self._timings.pq_key_max_age, local, remote)
+
+    # -- configuration
+
+    def _set_private_key(self, private_key: PrivateKey) -> None:
+        key = None if hmac.compare_digest(private_key, _NO_KEY) else PrivateKey(crypto.clamp(private_key))
+        removed = self.tunnel.set_private_key(key, boot_time())
+        if removed is not None:
+            self._forget_peer(removed.number)
+        identity = self.tunnel.identity
+        self._dataplane.set_identity(identity.public_key if identity is not None else None)
+
+    def _set_listen_port(self, port: int) -> None:
+        if not self._is_up:
+            self._port = port
+            return
+        # Where the port is taken the old sockets go on; they stay until the workers have left them.
+        self._use_sockets(UdpSockets.open(port, self._mark))
+        self._forget_sources()
+
+    def _set_mark(self, mark: int) -> None:
+        for sockets in (self._sockets, self._adopted):
+            if sockets is not None:
+                sockets.set_mark(mark)
+        self._mark = mark
+        self._forget_sources()
+
+    def _forget_sources(self) -> None:
+        for peer in self.tunnel.peers():
+            self._dataplane.peer_clear_source(peer.number)
+
+    def _apply_peer(self, section: PeerUpdate) -> None:
+        identity = self.tunnel.identity
+        if identity is not None and section.public_key == identity.public_key:
+            return
+        peer = self.tunnel.find_peer(section.public_key)
+        if section.remove:
+            if peer is not None:
+                self._remove_peer(peer)
+            return
+        if peer is None:
+            if section.update_only:
+                return
+            peer = self._add_peer(section.public_key)
+        self._configure_peer(peer, section)
+
+    def _configure_peer(self, peer: Peer, section: PeerUpdate) -> None:
+        number, now, wall = peer.number, boot_time(), wall_time()
+        if section.endpoint is not None:
+            self._dataplane.peer_set_endpoint(number, Endpoint(section.endpoint))
+            self.tunnel.set_endpoint_known(number)
+        if section.replace_allowed_ips:
+            self._dataplane.allowed_ips_clear(number)
+        for change in section.allowed_ips:
+            if change.remove:
+                self._dataplane.allowed_ip_remove(number, change.prefix)
+            else:
+                self._dataplane.allowed_ip_insert(number, change.prefix)
+        if section.preshared_key is not None:
+            activity = self._dispatch.activity(number)
+            self.tunnel.set_preshared_key(number, section.preshared_key, now, wall, activity)
+        if section.persistent_keepalive is not None:
+            self._keepalive[number] = section.persistent_keepalive * SECOND
+            self.tunnel.set_persistent_keepalive(
+                number, section.persistent_keepalive, now, wall, self._dispatch.activity(number)
+            )
+        self._start_peer(number)
+        self._dispatch.perform()
+
+    def _start_peer(self, number: PeerNumber) -> None:
+        self.tunnel.start_peer(number, boot_time(), wall_time(), self._dispatch.activity(number))
+
+    def _add_peer(self, public_key: PublicKey) -> Peer:
+        number = PeerNumber(self._dataplane.peer_add())
+        self.tunnel.add_peer(number, public_key)
+        self._keepalive[number] = 0
+        self._extras[number] = PeerExtra(boot_time())
+        peer = self.tunnel.peer(number)
+        logger.info("%s added", peer)
+        return peer
+
+    def _remove_peer(self, peer: Peer) -> None:
+        self.tunnel.remove_peer(peer.number)
+        self._forget_peer(peer.number)
+        logger.info("%s removed", peer)
+
+    def _forget_peer(self, number: PeerNumber) -> None:
+        self._dataplane.peer_remove(number)
+        self._extras.pop(number, None)
+        self._keepalive[number] = 0
+
+    # -- reports
+
+    def _peer_state(self, peer: Peer) -> PeerState:
+        record = self._dataplane.records[peer.number]
+        return PeerState(
+            public_key=peer.public_key,
+            preshared_key=peer.ring.configured,
+            endpoint=self._endpoint(peer.number),
+            last_handshake=peer.last_handshake,
+            tx_bytes=int(record["tx_bytes"]),
+            rx_bytes=int(record["rx_bytes"]),
+            persistent_keepalive=peer.timers.persistent_keepalive // SECOND,
+            allowed_ips=tuple(self._dataplane.allowed_ips(peer.number)),
+        )
+
+    def _endpoint(self, number: PeerNumber) -> SocketAddress | None:
+        found = self._dataplane.peer_endpoint(number)
+        if found is None:
+            return None
+        return SocketAddress(found.remote.ip, found.remote.port, found.remote.scope_id)
+
+    def _peer_report(self, peer: Peer, now: Instant) -> dict[str, object]:
+        record: Any = self._dataplane.records[peer.number]
+        extra = self._extras[peer.number]
+        return report.peer_report(
+            self._peer_state(peer), peer, record, extra.policy, extra.added, now, self._timings
+        )
+
+    # -- events and time
+
+    def _on_events(self) -> None:
+        if self._dispatch.take_events() and self._loop is not None:
+            # A batch at a time, so that a flood of handshakes does not keep timers and UAPI waiting.
+            self._loop.call_soon(self._on_events)
+        if self._dispatch.device_error:
+            self._gone()
+
+    def _tick(self) -> None:
+        assert self._loop is not None
+        self._ticker = self._loop.call_later(TICK_S, self._tick)
+        now = boot_time()
+        numbers = set(self.tunnel.due_by(now))
+        if self._extras:
+            highest = max(self._extras) + 1
+            restless = watch.restless(
+                self._dataplane.records[:highest], self._keepalive[:highest], now, self._timings
+            )
+            numbers.update(PeerNumber(int(number)) for number in restless)
+        if numbers:
+            activity = {number: self._dispatch.activity(number) for number in sorted(numbers)}
+            self.tunnel.tick(now, wall_time(), activity)
+            self._dispatch.perform()
+
+    # -- the interface: up, down, MTU, gone
+
+    def _look_again(self) -> None:
+        assert self._loop is not None
+        self._looker = self._loop.call_later(LOOK_S, self._look_again)
+        self._look()
+
+    def _on_link_message(self) -> None:
+        self._watch.drain()
+        self._look()
+
+    def _look(self) -> None:
+        try:
+            self._tun.name  # noqa: B018  (DeviceGone where the interface was deleted)
+        except OSError:
+            self._gone()
+            return
+        if self._watch.follow() or self._watched < 0:
+            self._rewatch()
+        mtu = self._watch.mtu()
+        if mtu is not None and mtu != self._mtu:
+            self._mtu = mtu
+            self._dataplane.set_mtu(mtu)
+        is_up = self._tun.is_up
+        if is_up and not self._is_up:
+            self._up()
+        elif self._is_up and not is_up:
+            self._down()
+        self._wait_for_up()
+
+    def _rewatch(self) -> None:
+        assert self._loop is not None
+        if self._watched >= 0:
+            self._loop.remove_reader(self._watched)
+        self._watched = self._watch.fileno()
+        if self._watched >= 0:
+            self._loop.add_reader(self._watched, self._on_link_message)
+
+    def _wait_for_up(self) -> None:
+        """While down, the TUN becoming writable is what says up, also from another namespace."""
+        assert self._loop is not None
+        if self._is_up == (not self._waits_for_up):
+            return
+        self._waits_for_up = not self._is_up
+        if self._waits_for_up:
+            self._loop.add_writer(self._tun.fd, self._look)
+        else:
+            self._loop.remove_writer(self._tun.fd)
+
+    def _unwatch(self) -> None:
+        assert self._loop is not None
+        if self._watched >= 0:
+            self._loop.remove_reader(self._watched)
+            self._watched = -1
+        if self._waits_for_up:
+            self._loop.remove_writer(self._tun.fd)
+            self._waits_for_up = False
+
+    def _up(self) -> None:
+        self._is_up = True
+        try:
+            if self._sockets is None:
+                self._use_sockets(self._adopted or UdpSockets.open(self._port, self._mark))
+        except OSError as error:
+            logger.error("cannot open the UDP sockets: %s", error.strerror)
+        activity = {peer.number: self._dispatch.activity(peer.number) for peer in self.tunnel.peers()}
+        self.tunnel.device_up(boot_time(), wall_time(), activity)
+        self._dispatch.perform()
+        logger.info("interface up, port %d", self._port)
+
+    def _down(self) -> None:
+        self._is_up = False
+        self.tunnel.device_down()
+        self._dispatch.perform()
+        self._dataplane.set_sockets()
+        if self._sockets is not None and self._sockets is not self._adopted:
+            self._sockets.close()
+        self._sockets = None
+        logger.info("interface down")
+
+    def _use_sockets(self, sockets: UdpSockets) -> None:
+        try:
+            self._dataplane.set_sockets(*sockets.descriptors)
+        except OSError:
+            if sockets is not self._adopted:
+                sockets.close()
+            raise
+        old, self._sockets = self._sockets, sockets
+        self._port = sockets.port
+        if old is not None and old is not sockets:
+            old.close()
+            if old is self._adopted:
+                self._adopted = None
+
+    def _gone(self) -> None:
+        if self._is_gone:
+            return
+        self._is_gone = True
+        number = self._dispatch.device_error or errno.EBADFD
+        logger.info("the interface is gone: %s", os.strerror(number))
+        with suppress(OSError):
+            self._dataplane.set_sockets()
+        self._on_gone()

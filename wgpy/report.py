@@ -1,0 +1,75 @@
+"""What the device tells about itself beyond `wg show`, as JSON values. Pure; no secret enters."""
+
+import base64
+from typing import Any
+
+from wgpy.constants import Timings
+from wgpy.model import SECOND, Instant, PeerState, Policy, PskKind, prefix_text
+from wgpy.peer import Peer
+from wgpy.quantum import Standing, quantum_state
+from wgpy.timers import Activity
+from wgpy.watch import activity_of
+
+# DP_FEATURE_* of dataplane.h, lowest bit first.
+_FEATURES = ("tso", "uso", "udp_gso", "udp_gro", "tun_coalesce", "ecn", "icmp")
+
+
+def base64_text(key: bytes) -> str:
+    """A key as `wg` prints it."""
+    return base64.b64encode(key).decode()
+
+
+def feature_names(features: int) -> list[str]:
+    """The features in use."""
+    return [name for bit, name in enumerate(_FEATURES) if features >> bit & 1]
+
+
+def peer_report(
+    state: PeerState,
+    peer: Peer,
+    record: Any,  # noqa: ANN401  (one row of Records)
+    policy: Policy,
+    added: Instant,
+    now: Instant,
+    timings: Timings,
+) -> dict[str, object]:
+    """One peer."""
+    activity = activity_of(record)
+    standing = Standing(policy, peer.has_rosenpass, peer.has_endpoint, peer.ring.has_output, added)
+    quantum = quantum_state(standing, activity, now, timings)
+    return {
+        "public_key": base64_text(state.public_key),
+        "endpoint": str(state.endpoint) if state.endpoint is not None else None,
+        "allowed_ips": [prefix_text(prefix) for prefix in state.allowed_ips],
+        "last_handshake": state.last_handshake // SECOND,
+        "rx_bytes": state.rx_bytes,
+        "tx_bytes": state.tx_bytes,
+        "keepalive": state.persistent_keepalive,
+        "policy": policy.name.lower(),
+        "quantum": {
+            "state": quantum.state.value,
+            "reason": quantum.reason,
+            "key_age_s": quantum.key_age_s,
+            "next_s": quantum.next_s,
+            "since": quantum.since,
+        },
+        "session": session_report(activity, now, timings),
+        **{name: int(record[name]) for name in ("staged", "tx_gated", "rx_gated")},
+        **{name: int(record[name]) for name in ("rx_dropped", "rx_replayed", "tx_dropped")},
+    }
+
+
+def session_report(activity: Activity, now: Instant, timings: Timings) -> dict[str, object] | None:
+    """The session in use; None without a live one."""
+    if not activity.has_session(now, timings):
+        return None
+    return {
+        "age_s": max(0, now - activity.current_birthdate) // SECOND,
+        "psk_kind": psk_name(activity.current_psk_kind),
+        "initiator": activity.is_initiator,
+    }
+
+
+def psk_name(kind: PskKind) -> str:
+    """As product.md names the kinds."""
+    return {PskKind.CONFIGURED: "psk"}.get(kind, kind.name.lower())
