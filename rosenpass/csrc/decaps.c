@@ -13,7 +13,8 @@ struct work {
 };
 
 /* Syndromes of a word of bits: the weights of its ones, zero elsewhere. */
-static void syndromes_of(uint16_t out[MC_SYNDROMES], struct work *work, const struct mceliece_key *key, size_t blocks)
+static void syndromes_of(uint16_t out[MC_SYNDROMES], struct work *work, const struct mceliece_key *key,
+                         size_t blocks)
 {
     for (size_t block = 0; block < blocks; block++)
         for (unsigned b = 0; b < MC_M; b++)
@@ -86,7 +87,8 @@ static int decaps(uint8_t *shared_secret, struct work *work, const struct mcelie
     }
     for (unsigned i = 0; i < MCELIECE_ERROR_LEN; i++)
         work->chosen[i] = (uint8_t)((accept & work->error[i]) | (~accept & key->s[i]));
-    return mc_shake256(shared_secret, accept & 1, work->chosen, MCELIECE_ERROR_LEN, ciphertext, ciphertext_len);
+    return mc_shake256(shared_secret, accept & 1, work->chosen, MCELIECE_ERROR_LEN, ciphertext,
+                       ciphertext_len);
 }
 
 int mceliece_decaps(uint8_t *shared_secret, const struct mceliece_key *key, const uint8_t *ciphertext,

@@ -12,8 +12,8 @@ static uint64_t scale_below(uint64_t random, uint64_t bound)
 
 /*
  * Distinct positions without rejection (Sendrier, "Secure sampling of constant-weight words", 2021): from the
- * last to the first, position i is drawn from i..n-1 and replaced by i itself if already taken. Every set of 96
- * positions is equally likely.
+ * last to the first, position i is drawn from i..n-1 and replaced by i itself if already taken. Every set of
+ * 96 positions is equally likely.
  */
 static void draw_positions(uint64_t position[MC_T], const uint8_t *random)
 {
@@ -25,13 +25,24 @@ static void draw_positions(uint64_t position[MC_T], const uint8_t *random)
     }
 }
 
+/* 1 << n for a secret n < 64: not every processor shifts in constant time, so by halves. */
+static uint64_t single_bit(uint64_t n)
+{
+    uint64_t bit = 1;
+    for (unsigned i = 0; i < 6; i++) {
+        uint64_t move = mc_opaque(0 - (n >> i & 1));
+        bit = (bit & ~move) | (bit << (1u << i) & move);
+    }
+    return bit;
+}
+
 void mceliece_error_from_random(uint8_t *error, const uint8_t *random)
 {
     uint64_t position[MC_T], bit[MC_T];
 
     draw_positions(position, random);
     for (unsigned i = 0; i < MC_T; i++)
-        bit[i] = (uint64_t)1 << (position[i] % 64);
+        bit[i] = single_bit(position[i] % 64);
     for (unsigned word = 0; word < MC_ERROR_WORDS; word++) {
         uint64_t sum = 0;
         for (unsigned i = 0; i < MC_T; i++)

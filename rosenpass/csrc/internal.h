@@ -1,9 +1,9 @@
 /*
  * What the units of this directory share, and nothing else sees.
  *
- * Field elements of GF(2^13) = GF(2)[z]/(z^13 + z^4 + z^3 + z + 1) are bitsliced: bit i of plane b is coefficient
- * z^b of element i. A block holds 512 elements; the support of 4608 points is nine blocks. Every vector width
- * from 64 to 512 bits walks the same memory.
+ * Field elements of GF(2^13) = GF(2)[z]/(z^13 + z^4 + z^3 + z + 1) are bitsliced: bit i of plane b is
+ * coefficient z^b of element i. A block holds 512 elements; the support of 4608 points is nine blocks. Every
+ * vector width from 64 to 512 bits walks the same memory.
  */
 #ifndef MCELIECE_INTERNAL_H
 #define MCELIECE_INTERNAL_H
@@ -14,16 +14,16 @@
 
 #include "mceliece.h"
 
-#define MC_M 13                             /* bits of a field element */
-#define MC_N 4608                           /* length of the code */
-#define MC_T 96                             /* errors, and the degree of g */
-#define MC_ROWS (MC_M * MC_T)               /* 1248: bits of C0 */
-#define MC_ROW_LEN ((MC_N - MC_ROWS) / 8)   /* 420 bytes of a public key row */
+#define MC_M 13                           /* bits of a field element */
+#define MC_N 4608                         /* length of the code */
+#define MC_T 96                           /* errors, and the degree of g */
+#define MC_ROWS (MC_M * MC_T)             /* 1248: bits of C0 */
+#define MC_ROW_LEN ((MC_N - MC_ROWS) / 8) /* 420 bytes of a public key row */
 #define MC_ERROR_WORDS (MC_N / 64)
 #define MC_BLOCK_WORDS 8
 #define MC_BLOCKS (MC_ERROR_WORDS / MC_BLOCK_WORDS)
-#define MC_C0_BLOCKS 3                      /* 1248 bits, rounded up to blocks */
-#define MC_CONTROL_LEN 12800                /* 25 layers of 4096 bits */
+#define MC_C0_BLOCKS 3       /* 1248 bits, rounded up to blocks */
+#define MC_CONTROL_LEN 12800 /* 25 layers of 4096 bits */
 #define MC_G_LEN (2 * MC_T)
 #define MC_SYNDROMES (2 * MC_T)
 
@@ -31,7 +31,8 @@ struct mc_block {
     _Alignas(64) uint64_t plane[MC_M][MC_BLOCK_WORDS];
 };
 
-/* A polynomial of degree 96, highest coefficient first; each bit of a coefficient spread over a whole word. */
+/* A polynomial of degree 96, highest coefficient first; each bit of a coefficient spread over a whole word.
+ */
 struct mc_poly {
     uint64_t mask[MC_T + 1][MC_M];
 };

@@ -60,7 +60,8 @@ static uint64_t weigh(struct mceliece_key *key, const struct mc_poly *g)
 /* Pages of its own: locked and undumped without touching a neighbour's. */
 static struct mceliece_key *allocate(void)
 {
-    struct mceliece_key *key = mmap(NULL, sizeof(*key), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    struct mceliece_key *key =
+        mmap(NULL, sizeof(*key), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
     if (key == MAP_FAILED)
         return NULL;

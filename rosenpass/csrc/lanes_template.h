@@ -1,6 +1,6 @@
 /*
- * The three loops of struct mc_lanes for one vector width: include after defining MC_VEC_BYTES, MC_FN, MC_TARGET
- * and MC_LANES_NAME.
+ * The three loops of struct mc_lanes for one vector width: include after defining MC_VEC_BYTES, MC_FN,
+ * MC_TARGET and MC_LANES_NAME.
  */
 
 #include <string.h>
@@ -82,7 +82,8 @@ MC_TARGET static void MC_FN(evaluate)(struct mc_block *value, const struct mc_bl
     }
 }
 
-/* A row is no multiple of any vector: the last vector of a row overlaps the one before, where bits are zero. */
+/* A row is no multiple of any vector: the last vector of a row overlaps the one before, where bits are zero.
+ */
 MC_TARGET static void MC_FN(parities)(uint8_t parity[MCELIECE_CIPHERTEXT_LEN], const uint8_t *public_key,
                                       const uint8_t bits[MC_ROW_LEN])
 {

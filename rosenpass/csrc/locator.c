@@ -1,8 +1,8 @@
 /*
  * Berlekamp-Massey (Massey 1969) over 192 syndromes, without inversions and without branches.
  *
- * A polynomial of degree <= 96 is 13 planes of 128 bits: bit i of a plane belongs to coefficient x^i. Scaling the
- * connection polynomial by the last nonzero discrepancy instead of dividing by it leaves its roots alone.
+ * A polynomial of degree <= 96 is 13 planes of 128 bits: bit i of a plane belongs to coefficient x^i. Scaling
+ * the connection polynomial by the last nonzero discrepancy instead of dividing by it leaves its roots alone.
  */
 #include "internal.h"
 
@@ -75,8 +75,8 @@ void mc_locator(struct mc_poly *locator, const uint16_t syndromes[MC_SYNDROMES])
     broadcast(st.scale, 1);
     for (unsigned n = 0; n < MC_SYNDROMES; n++)
         step(&st, syndromes[n], n);
-    /* The roots of C are the inverses of the points. Read backwards, C has the points themselves as its roots:
-     * the constant coefficient becomes the highest. */
+    /* The roots of C are the inverses of the points. Read backwards, C has the points themselves as its
+     * roots: the constant coefficient becomes the highest. */
     for (unsigned i = 0; i <= MC_T; i++)
         for (unsigned b = 0; b < MC_M; b++)
             locator->mask[i][b] = mc_opaque(0 - (st.connection[b][i / 64] >> (i % 64) & 1));

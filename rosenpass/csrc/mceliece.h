@@ -10,8 +10,8 @@
  *
  * Constant time means: no branch, no memory index and no early exit depends on a secret key, an error vector,
  * a shared secret or the randomness; tests/c/mceliece_ctgrind.c checks it. Nothing here draws randomness,
- * keeps global state or knows of Python. All functions may run in any number of threads at once; a key is only
- * read after mceliece_key_new.
+ * keeps global state or knows of Python. All functions may run in any number of threads at once; a key is
+ * only read after mceliece_key_new.
  */
 #ifndef MCELIECE_H
 #define MCELIECE_H
@@ -20,20 +20,21 @@
 #include <stdint.h>
 
 /* cdef begin */
-#define MCELIECE_PUBLIC_KEY_LEN 524160      /* 1248 rows of 420 bytes, bits LSB first */
-#define MCELIECE_SECRET_KEY_RUST_LEN 13568  /* s 576, g 192, control bits 12800 */
-#define MCELIECE_SECRET_KEY_GO_LEN 13608    /* delta 32, pivots 8, g 192, control bits 12800, s 576 */
+#define MCELIECE_PUBLIC_KEY_LEN 524160     /* 1248 rows of 420 bytes, bits LSB first */
+#define MCELIECE_SECRET_KEY_RUST_LEN 13568 /* s 576, g 192, control bits 12800 */
+#define MCELIECE_SECRET_KEY_GO_LEN 13608   /* delta 32, pivots 8, g 192, control bits 12800, s 576 */
 #define MCELIECE_CIPHERTEXT_LEN 156
 #define MCELIECE_CIPHERTEXT_PC_LEN 188
 #define MCELIECE_SHARED_SECRET_LEN 32
-#define MCELIECE_ERROR_LEN 576              /* 4608 bits, LSB first, exactly 96 of them set */
-#define MCELIECE_RANDOM_LEN 768             /* what one error vector is made from */
+#define MCELIECE_ERROR_LEN 576  /* 4608 bits, LSB first, exactly 96 of them set */
+#define MCELIECE_RANDOM_LEN 768 /* what one error vector is made from */
 
 struct mceliece_key;
 
 /*
- * mceliece_key_new reads a secret key in either layout and computes what every decapsulation needs: the support
- * and 1/g^2 at each of its points (15 KiB, locked and kept out of core dumps where the system allows it).
+ * mceliece_key_new reads a secret key in either layout and computes what every decapsulation needs: the
+ * support and 1/g^2 at each of its points (15 KiB, locked and kept out of core dumps where the system allows
+ * it).
  *
  * The caller wipes secret_key. *key belongs to the caller: mceliece_key_free.
  * Returns 0; -EINVAL: secret_key_len is neither layout; -EBADMSG: no secret key, for g has a root in the
@@ -45,8 +46,8 @@ int mceliece_key_new(struct mceliece_key **key, const uint8_t *secret_key, size_
 void mceliece_key_free(struct mceliece_key *key);
 
 /*
- * mceliece_error_from_random makes a uniformly random error vector of weight 96 from MCELIECE_RANDOM_LEN bytes
- * of a cryptographic generator. Always succeeds, always takes the same time.
+ * mceliece_error_from_random makes a uniformly random error vector of weight 96 from MCELIECE_RANDOM_LEN
+ * bytes of a cryptographic generator. Always succeeds, always takes the same time.
  */
 void mceliece_error_from_random(uint8_t *error, const uint8_t *random);
 

@@ -1,7 +1,8 @@
 /*
  * The support: all field elements in bit-reversed order, permuted by the Benes network of the secret key.
  *
- * Layer l of 25 swaps or keeps 4096 pairs of positions (p, p + gap), gap = 2^min(l, 24 - l), one control bit each.
+ * Layer l of 25 swaps or keeps 4096 pairs of positions (p, p + gap), gap = 2^min(l, 24 - l), one control bit
+ * each.
  */
 #include "internal.h"
 
