@@ -40,11 +40,12 @@ lint: build
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 fmt: build
-	$(BIN)/ruff format . && $(BIN)/ruff check --fix . ; clang-format -i tun/csrc/*.[ch] rosenpass/csrc/*.[ch] tests/c/*.c
+	$(BIN)/ruff format . && $(BIN)/ruff check --fix . ; clang-format -i tun/csrc/*.[ch] rosenpass/csrc/*.[ch] tests/c/*.c tests/c/mceliece/*.[ch]
 
 # Own C under both compilers' strictest flags, under sanitizers, and fuzzed: about three minutes on two cores.
 FUZZ_SECONDS ?= 10
 C_TESTS := $(MAKE) -s -j2 -C tests/c
+KEM_TESTS := $(MAKE) -s -j2 -C tests/c/mceliece
 ASAN := -fsanitize=address,undefined -fno-sanitize-recover=all
 
 check-c:
@@ -55,6 +56,11 @@ check-c:
 	$(C_TESTS) run CC=clang VARIANT=asan SANITIZE='$(ASAN)'
 	$(C_TESTS) run CC=clang VARIANT=tsan SANITIZE=-fsanitize=thread
 	$(C_TESTS) fuzz CC=clang VARIANT=fuzz SANITIZE='$(ASAN) -fsanitize=fuzzer-no-link' FUZZ_SECONDS=$(FUZZ_SECONDS)
+	$(KEM_TESTS) run CC=gcc VARIANT=gcc
+	$(KEM_TESTS) run CC=clang VARIANT=asan SANITIZE='$(ASAN)'
+	$(KEM_TESTS) run CC=clang VARIANT=tsan SANITIZE=-fsanitize=thread
+	$(KEM_TESTS) ctgrind
+	$(KEM_TESTS) fuzz FUZZ_SECONDS=$(FUZZ_SECONDS)
 
 # Advice, not a gate.
 tidy:
