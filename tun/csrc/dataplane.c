@@ -17,6 +17,7 @@
 
 #include "deferred.h"
 #include "internal.h"
+#include "loop.h"
 #include "transmit.h"
 
 #define OFFLOAD_USO 0x60u /* TUN_F_USO4 | TUN_F_USO6, newer than some headers */
@@ -157,12 +158,13 @@ static int allocate(struct dp *dp)
     dp->peers = calloc(max_peers, sizeof(*dp->peers));
     dp->free_numbers = calloc(max_peers, sizeof(*dp->free_numbers));
     dp->allowed_ips = allowedips_new(max_peers);
+    dp->endpoint_filter = calloc(LOOP_FILTER_SIZE, sizeof(*dp->endpoint_filter));
     dp->cookies = cookie_new();
     dp->ratelimiter = ratelimiter_new();
     dp->outbound = outbound_new(dp);
     dp->inbound = inbound_new(dp);
-    if (!dp->records || !dp->peers || !dp->free_numbers || !dp->allowed_ips || !dp->cookies ||
-        !dp->ratelimiter || !dp->outbound || !dp->inbound)
+    if (!dp->records || !dp->peers || !dp->free_numbers || !dp->allowed_ips || !dp->endpoint_filter ||
+        !dp->cookies || !dp->ratelimiter || !dp->outbound || !dp->inbound)
         return -ENOMEM;
     return index_init(&dp->indices);
 }
@@ -224,6 +226,7 @@ void dp_free(struct dp *dp)
         munmap(dp->records, dp->config.max_peers * sizeof(struct dp_record));
     free(dp->peers);
     free(dp->free_numbers);
+    free(dp->endpoint_filter);
     pthread_rwlock_destroy(&dp->lock);
     free(dp);
 }
@@ -362,7 +365,7 @@ int dp_peer_set_endpoint(struct dp *dp, uint32_t number, const struct dp_endpoin
 
     if (!peer)
         return -ENOENT;
-    peer_set_endpoint(peer, endpoint);
+    peer_set_endpoint(dp, peer, endpoint);
     return unlock_with(dp, 0);
 }
 
@@ -511,7 +514,7 @@ int dp_peer_authenticated(struct dp *dp, uint32_t number, const struct dp_endpoi
     if (!peer)
         return -ENOENT;
     if (!endpoint_equal(&peer->endpoint, source))
-        peer_set_endpoint(peer, source);
+        peer_set_endpoint(dp, peer, source);
     record_add(&peer->record->rx_bytes, length);
     record_set(&peer->record->last_rx_auth_ns, now_boottime_ns());
     record_clear(&peer->record->tx_unanswered_ns);

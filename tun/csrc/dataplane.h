@@ -140,8 +140,8 @@ struct dp_record {
 
 /* What C tells Python. Bounded ring; while it is full further events are dropped and counted. */
 #define DP_EVENT_HANDSHAKE 1    /* a type 1, 2 or 3 message that passed every cheap check */
-#define DP_EVENT_WANT_SESSION 2 /* a packet was staged and no keypair may carry it */
-#define DP_EVENT_CONFIRMED 3    /* first authenticated packet on the responder's next keypair */
+#define DP_EVENT_WANT_SESSION 2 /* a packet waits and no keypair may send at all; at most four a second */
+#define DP_EVENT_CONFIRMED 3    /* first authenticated packet on a keypair we responded for */
 #define DP_EVENT_DEVICE_GONE 4  /* the TUN was deleted or a socket is dead; length = errno */
 
 struct dp_event {

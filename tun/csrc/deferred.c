@@ -85,7 +85,7 @@ static void apply(struct dp *dp, const struct deferred_change *change)
         return;
     switch (change->kind) {
     case DEFERRED_ROAM:
-        peer_set_endpoint(peer, &change->endpoint);
+        peer_set_endpoint(dp, peer, &change->endpoint);
         break;
     case DEFERRED_CONFIRM:
         confirm(dp, peer, change->index);

@@ -104,6 +104,7 @@ struct dp {
     struct allowedips *allowed_ips;  /* [cfg] */
     struct index_table indices;      /* [cfg] */
     struct udp_sockets sockets;      /* [cfg] */
+    uint16_t *endpoint_filter;       /* [cfg] how many peers' endpoints fall on each hash: see loop.h */
     struct peer *flush_head;         /* [cfg] appended to; [tx] taken from */
     size_t staged_bytes;             /* [tx] */
     bool has_identity;               /* [cfg] */

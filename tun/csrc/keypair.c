@@ -150,7 +150,7 @@ void keypair_slots_install(struct keypair_slots *slots, struct keypair *keypair,
     retire(slots, previous, gate, now_ns, out);
 }
 
-bool keypair_slots_confirm(struct keypair_slots *slots, struct keypair *keypair, const struct dp_gate *gate,
+void keypair_slots_confirm(struct keypair_slots *slots, struct keypair *keypair, const struct dp_gate *gate,
                            uint64_t now_ns, struct keypair_list *out)
 {
     struct keypair *previous = slots->previous;
@@ -158,13 +158,12 @@ bool keypair_slots_confirm(struct keypair_slots *slots, struct keypair *keypair,
     out->count = 0;
     keypair->is_confirmed = true;
     if (slots->next != keypair)
-        return false;
+        return;
     drop_superseded(slots, gate, now_ns, out);
     slots->previous = slots->current;
     slots->current = keypair;
     slots->next = NULL;
     retire(slots, previous, gate, now_ns, out);
-    return true;
 }
 
 void keypair_slots_clear(struct keypair_slots *slots, struct keypair_list *out)

@@ -78,10 +78,10 @@ size_t keypair_take_counters(struct keypair *keypair, const struct keypair_limit
 void keypair_slots_install(struct keypair_slots *slots, struct keypair *keypair, const struct dp_gate *gate,
                            uint64_t now_ns, struct keypair_list *out);
 /*
- * A packet arrived on `keypair`. True if that promoted next to current; a keypair in another slot is only
- * marked as confirmed.
+ * The first packet arrived on `keypair`, which promotes next to current. In another slot (a session of our
+ * own overtook it) it is only marked: it may carry user packets from now on, if the gate has nothing newer.
  */
-bool keypair_slots_confirm(struct keypair_slots *slots, struct keypair *keypair, const struct dp_gate *gate,
+void keypair_slots_confirm(struct keypair_slots *slots, struct keypair *keypair, const struct dp_gate *gate,
                            uint64_t now_ns, struct keypair_list *out);
 /* Empties all slots. */
 void keypair_slots_clear(struct keypair_slots *slots, struct keypair_list *out);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "internal.h"
+#include "loop.h"
 
 struct peer *peer_new(struct dp *dp, uint32_t number)
 {
@@ -38,6 +39,7 @@ void peer_destroy(struct dp *dp, struct peer *peer)
     peer_clear_keypairs(dp, peer);
     index_release_peer(&dp->indices, peer->number);
     peer_drop_staged(dp, peer);
+    loop_filter_remove(dp, &peer->endpoint.remote);
     if (peer->flush)
         flush_forget(dp, peer);
     events_forget(&dp->events, peer->number);
@@ -83,12 +85,10 @@ void peer_confirm_keypair(struct dp *dp, struct peer *peer, struct keypair *keyp
 {
     struct keypair_list out;
     uint64_t now_ns = now_boottime_ns();
-    bool promoted = keypair_slots_confirm(&peer->slots, keypair, &peer->gate, now_ns, &out);
 
+    keypair_slots_confirm(&peer->slots, keypair, &peer->gate, now_ns, &out);
     dispose(dp, &out);
     peer_refresh_record(dp, peer);
-    if (!promoted)
-        return;
     raise_event(dp, &(struct dp_event){.kind = DP_EVENT_CONFIRMED,
                                        .peer = peer->number,
                                        .index = keypair->local_index,
@@ -111,8 +111,10 @@ void peer_stop_sending(struct dp *dp, struct peer *peer)
     peer_refresh_record(dp, peer);
 }
 
-void peer_set_endpoint(struct peer *peer, const struct dp_endpoint *endpoint)
+void peer_set_endpoint(struct dp *dp, struct peer *peer, const struct dp_endpoint *endpoint)
 {
+    loop_filter_remove(dp, &peer->endpoint.remote);
+    loop_filter_add(dp, &endpoint->remote);
     peer->endpoint = *endpoint;
     peer->segments_refused = false;
 }

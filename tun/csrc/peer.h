@@ -42,7 +42,7 @@ int peer_install_keypair(struct dp *dp, struct peer *peer, const struct dp_keypa
 void peer_confirm_keypair(struct dp *dp, struct peer *peer, struct keypair *keypair);
 void peer_clear_keypairs(struct dp *dp, struct peer *peer);
 void peer_stop_sending(struct dp *dp, struct peer *peer);
-void peer_set_endpoint(struct peer *peer, const struct dp_endpoint *endpoint);
+void peer_set_endpoint(struct dp *dp, struct peer *peer, const struct dp_endpoint *endpoint);
 void peer_drop_staged(struct dp *dp, struct peer *peer);
 /* Puts it on the outbound worker's list; the caller wakes the worker. */
 void peer_request_flush(struct dp *dp, struct peer *peer, uint32_t flush);

@@ -11,6 +11,7 @@
 
 #include "ecn.h"
 #include "internal.h"
+#include "loop.h"
 #include "segment.h"
 #include "split.h"
 #include "transmit.h"
@@ -20,7 +21,7 @@
 #define BATCH_FULL_PACKETS 64  /* this many are sent without looking for more */
 #define BATCH_FULL_BYTES 61600 /* likewise */
 #define BURST_FRAMES 64        /* frames looked at under one hold of the lock */
-#define BUFFER_LEN (BATCH_FULL_BYTES + 2 * 65536)
+#define BUFFER_LEN (3 * 65536) /* a batch almost full, and one more frame grown by headers and tags */
 #define LINK_DOWN_PAUSE_MS 100
 
 struct packet {
@@ -309,24 +310,6 @@ static void write_icmp(struct outbound *out, const struct split *split)
         count_drop(out->dp, DROP_TUN_WRITE);
 }
 
-/*
- * Is this our own outer packet, routed back into the tunnel? Sealing it again would make it longer each time
- * round, then two of it. The kernel module refuses such a route; from a TUN we see only the packet.
- */
-static bool is_loop(struct dp *dp, const struct peer *peer, const struct inner *inner)
-{
-    const struct dp_address *remote = &peer->endpoint.remote;
-    const uint8_t *udp = inner->source - (inner->version == 4 ? 12 : 8) + inner->header_len;
-    struct udp_socket *sock = socket_for(dp, remote);
-
-    if (inner->protocol != PROTO_UDP || !sock || inner->length < inner->header_len + UDP_HEADER_LEN)
-        return false;
-    if ((inner->version == 4) != (remote->family == AF_INET) ||
-        memcmp(inner->destination, remote->ip, inner->version == 4 ? 4 : 16) != 0)
-        return false;
-    return get_be16(udp) == sock->port && get_be16(udp + 2) == remote->port;
-}
-
 /* The peer whose allowed IPs match and that can be reached, or NULL: the frame is done with. */
 static struct peer *route(struct outbound *out, const struct split *split)
 {
@@ -339,7 +322,7 @@ static struct peer *route(struct outbound *out, const struct split *split)
         write_icmp(out, split);
         return NULL;
     }
-    if (is_loop(dp, peer, &split->inner)) {
+    if (is_loop(dp, &split->inner)) {
         count_drop(dp, DROP_TUN_LOOP);
         return NULL;
     }

@@ -1,0 +1,65 @@
+#include "loop.h"
+
+#include <string.h>
+
+static uint32_t hash_of(const struct dp_address *remote)
+{
+    uint32_t hash = remote->port, word;
+    size_t length = remote->family == AF_INET ? 4 : 16;
+
+    for (size_t at = 0; at < length; at += 4) {
+        memcpy(&word, remote->ip + at, 4);
+        hash = (hash ^ word) * 0x9e3779b1u;
+        hash ^= hash >> 15;
+    }
+    return hash % LOOP_FILTER_SIZE;
+}
+
+/* A counter that reached its end stays there: then it only costs a walk. */
+void loop_filter_add(struct dp *dp, const struct dp_address *remote)
+{
+    uint16_t *counter = &dp->endpoint_filter[hash_of(remote)];
+
+    if (remote->family && *counter < UINT16_MAX)
+        ++*counter;
+}
+
+void loop_filter_remove(struct dp *dp, const struct dp_address *remote)
+{
+    uint16_t *counter = &dp->endpoint_filter[hash_of(remote)];
+
+    if (remote->family && *counter && *counter < UINT16_MAX)
+        --*counter;
+}
+
+static bool is_endpoint(struct dp *dp, const struct dp_address *address)
+{
+    size_t length = address->family == AF_INET ? 4 : 16;
+
+    if (!dp->endpoint_filter[hash_of(address)])
+        return false;
+    for (uint32_t number = 0; number < dp->unused_number; number++) {
+        const struct peer *peer = dp->peers[number];
+
+        if (peer && peer->endpoint.remote.family == address->family &&
+            peer->endpoint.remote.port == address->port &&
+            !memcmp(peer->endpoint.remote.ip, address->ip, length))
+            return true;
+    }
+    return false;
+}
+
+bool is_loop(struct dp *dp, const struct inner *inner)
+{
+    bool v4 = inner->version == 4;
+    const struct udp_socket *sock = v4 ? &dp->sockets.v4 : &dp->sockets.v6;
+    const uint8_t *udp = inner->source - (v4 ? 12 : 8) + inner->header_len;
+    struct dp_address to = {.family = v4 ? AF_INET : AF_INET6};
+
+    if (inner->protocol != PROTO_UDP || sock->fd < 0 || inner->length < inner->header_len + UDP_HEADER_LEN ||
+        get_be16(udp) != sock->port)
+        return false;
+    to.port = get_be16(udp + 2);
+    memcpy(to.ip, inner->destination, v4 ? 4 : 16);
+    return is_endpoint(dp, &to);
+}
