@@ -19,6 +19,7 @@ WGPY = (sys.executable, "-P", "-m", "wgpy")
 DEVICES = {"wireguard-go": {"WGPY_USERSPACE_IMPLEMENTATION": "wireguard-go"}}
 if find_spec("wgpy.daemon") is not None:
     DEVICES["wgpy"] = {}
+DEVICE = os.environ.get("WGPY_QUICK_DEVICE", list(DEVICES)[-1])
 
 SNAPSHOT = """
 ip -o link | sed 's/@[^:]*:/:/'; ip address

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from lab import Namespace, wait_until
-from quickhost import DEVICES, PEER_KEY, PRIVATE_KEY, WGPY, QuickHost
+from quickhost import DEVICE, DEVICES, PEER_KEY, PRIVATE_KEY, WGPY, QuickHost
 
 pytestmark = pytest.mark.netns
 
@@ -23,13 +23,13 @@ FULL = (
 )
 
 
-@pytest.fixture(params=DEVICES)
-def quick(request: pytest.FixtureRequest, hosts: tuple[Namespace, Namespace], tmp_path: Path) -> QuickHost:
+@pytest.fixture
+def quick(hosts: tuple[Namespace, Namespace], tmp_path: Path) -> QuickHost:
     h1, _ = hosts
     h1.ip("route add default via 10.99.0.2")
     h1.ip("-6 route add default via fd99::2")
     wait_until(lambda: "tentative" not in h1.ip("address"), 5, "addresses to settle")
-    return QuickHost(h1, tmp_path, DEVICES[request.param])
+    return QuickHost(h1, tmp_path, DEVICES[DEVICE])
 
 
 def test_tunnel_comes_up_as_configured(quick: QuickHost) -> None:

@@ -56,6 +56,7 @@ class Journal:
     steps: tuple[Step, ...] = ()
     daemon: Process | None = None
     hooks_ran: bool = False  # PostUp was begun: PreDown and PostDown have something to undo
+    complete: bool = False  # `up` came to its end
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
@@ -97,6 +98,7 @@ class Journal:
             tuple(decode(record) for record in records[1:] if "do" in record),
             daemon,
             any(record.get("hooks") for record in records[1:]),
+            any(record.get("complete") for record in records[1:]),
         )
 
     def with_step(self, old: Step, new: Step) -> Self:
@@ -105,6 +107,7 @@ class Journal:
         lines = [_head_line(changed.head), *(encode(step) for step in changed.steps)]
         lines += [{"daemon": asdict(changed.daemon)}] if changed.daemon is not None else []
         lines += [{"hooks": True}] if changed.hooks_ran else []
+        lines += [{"complete": True}] if changed.complete else []
         beside = self.path.with_suffix(".new")
         _write(beside, "".join(json.dumps(line) + "\n" for line in lines), os.O_TRUNC)
         beside.replace(self.path)
@@ -133,6 +136,10 @@ class Recorder:
     def hooks(self) -> None:
         """About to run the PostUp hooks."""
         self._append({"hooks": True})
+
+    def complete(self) -> None:
+        """`up` came to its end: the tunnel stands."""
+        self._append({"complete": True})
 
     def _append(self, record: dict[str, Any]) -> None:
         _write(self.path, json.dumps(record) + "\n", os.O_APPEND)

@@ -1,12 +1,14 @@
 """Re-reading a configuration into a running tunnel, as `wg syncconf` does; addresses and routes stay."""
 
+import os
 from dataclasses import replace
 
 from wgpy import uapi_client
-from wgpy.config_files import read_quick_file
+from wgpy.config_files import QuickFile, read_quick_file
 from wgpy.config_update import syncconf
 from wgpy.quick.programs import warn
 from wgpy.resolve import resolve
+from wgpy.rosenpass_settings import RosenpassSettings, settings_of
 
 
 def reload(name: str) -> None:
@@ -29,4 +31,16 @@ def reload(name: str) -> None:
         update = replace(update, listen_port=None)
     if wg.interface.fwmark is None:
         update = replace(update, fwmark=None)
+    rosenpass = rosenpass_of(file)
     uapi_client.apply(file.interface, update)
+    if rosenpass is not None or uapi_client.status(file.interface) is not None:
+        uapi_client.configure_rosenpass(file.interface, rosenpass)
+
+
+def rosenpass_of(file: QuickFile) -> RosenpassSettings | None:
+    """What the device must know of Rosenpass, None for plain WireGuard.
+
+    Raises:
+        ConfigError: a key file is missing, or a peer cannot be reached.
+    """
+    return settings_of(file.config, file.path.parent, file.interface, os.path.exists, file.path.name)

@@ -28,11 +28,14 @@ from wgpy.quick.journal import Head, Journal, Recorder, journal_path
 from wgpy.quick.locks import interface_lock, shared_lock
 from wgpy.quick.plan import plan
 from wgpy.quick.programs import run_hook, say, warn
+from wgpy.quick.reload import rosenpass_of
 from wgpy.quick.steps import CreateDevice, Step
 from wgpy.quick.survey import survey
 from wgpy.quick.undo import network_namespace, undo
 from wgpy.resolve import resolve
+from wgpy.rosenpass_settings import RosenpassSettings
 
+UP_LOCK_WAIT_S = 10.0  # a dying device process may be running `down`
 TUN_NODE = Path("/dev/net/tun")
 
 
@@ -70,15 +73,14 @@ def up(name: str, wishes: Wishes) -> process.DeviceProcess:
     for warning in file.warnings:
         warn(warning)
     user = wishes.user or file.config.user
+    rosenpass = rosenpass_of(file)
     _check_user(user)
     descriptors = handed_in(os.environ, os.getpid())
     _check_permissions(descriptors)
-    with interface_lock(file.interface, wait_s=1.0), Rtnl() as rtnl, _signals_raise():
+    with interface_lock(file.interface, wait_s=UP_LOCK_WAIT_S), Rtnl() as rtnl, _signals_raise():
+        _clean_up_after_the_dead(file.interface, rtnl)
         _refuse_existing(file.interface, descriptors, rtnl)
-        if Journal.read(journal_path(file.interface)) is not None:
-            say(f"{file.interface} was left behind by a process that died; cleaning up after it")
-            take_down(file.interface, rtnl, leaving_anyway=True)
-        attempt = _Attempt(file, descriptors, rtnl)
+        attempt = _Attempt(file, rosenpass, descriptors, rtnl)
         try:
             return attempt.run(arrangement(str(file.path), user, wishes.foreground), not wishes.foreground)
         except BaseException:
@@ -90,8 +92,11 @@ def up(name: str, wishes: Wishes) -> process.DeviceProcess:
 class _Attempt:
     """One run of `up`, until it stands or is undone."""
 
-    def __init__(self, file: QuickFile, descriptors: Descriptors, rtnl: Rtnl) -> None:
+    def __init__(
+        self, file: QuickFile, rosenpass: RosenpassSettings | None, descriptors: Descriptors, rtnl: Rtnl
+    ) -> None:
         self._file = file
+        self._rosenpass = rosenpass
         self._interface = file.interface
         self._descriptors = descriptors
         self._rtnl = rtnl
@@ -111,12 +116,16 @@ class _Attempt:
         self._hooks(config.pre_up)
         update = setconf(config.wg, lambda endpoint: resolve(endpoint, warn=warn))
         uapi_client.apply(self._interface, update)
+        if self._rosenpass is not None:
+            # Before the link is up: no user packet shall find a strict peer without its gate.
+            uapi_client.configure_rosenpass(self._interface, self._rosenpass)
         with shared_lock():
             self._arrange(update)
         recorder.hooks()
         self._hooks(config.post_up)
         if device.poll() is not None:
             raise WgpyError(f"{self._interface}: the device process ended while its tunnel was set up")
+        recorder.complete()
         device.set_up_done()
         return device
 
@@ -162,6 +171,18 @@ class _Attempt:
             warn(f"not undone: {failure}")
         if not failures:
             self._recorder.path.unlink(missing_ok=True)
+
+
+def _clean_up_after_the_dead(interface: str, rtnl: Rtnl) -> None:
+    """We hold the lock: if its `up` never ended, or its device died, nobody else undoes a journal."""
+    journal = Journal.read(journal_path(interface))
+    if journal is None or (
+        journal.complete and journal.daemon is not None and process.is_alive(journal.daemon)
+    ):
+        return
+    say(f"{interface} was left behind by a process that died; cleaning up after it")
+    for failure in take_down(interface, rtnl, leaving_anyway=True):
+        warn(failure)
 
 
 def _refuse_existing(interface: str, descriptors: Descriptors, rtnl: Rtnl) -> None:

@@ -1,0 +1,131 @@
+"""Whatever is killed when: `wgpy down`, or the next `wgpy up`, leaves the host as it was.
+
+h1 10.99.0.1 ── eth0 ── eth0 ── 10.99.0.2 h2
+"""
+
+import signal
+from pathlib import Path
+
+import pytest
+from lab import Namespace, wait_until
+from quickhost import DEVICE, DEVICES, PEER_KEY, WGPY, QuickHost
+
+pytestmark = pytest.mark.netns
+
+FULL = (
+    "[Interface]\nAddress = 10.0.0.1/24, fd00::1/64\nDNS = 10.0.0.53\n"
+    "PreUp = touch /run/pre-up; while [ -e /run/hold-pre-up ]; do sleep 0.1; done\n"
+    "PostUp = echo up >> /run/hooks; touch /run/post-up\n"
+    "PostUp = while [ -e /run/hold-post-up ]; do sleep 0.1; done\n"
+    "PostDown = echo down >> /run/hooks\n"
+    f"[Peer]\nPublicKey = {PEER_KEY}\nEndpoint = 10.99.0.2:51820\nAllowedIPs = 0.0.0.0/0, ::/0, 10.8.0.0/16\n"
+)
+# Where `up` is killed: after so many lines of its journal (head, device, process, then a step each).
+LAST_LINE = 19
+# Killed before the device process is in the journal: ours notices that, another would be an orphan.
+PROCESS_LINE = 3 if DEVICE == "wgpy" else 0
+KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
+
+
+@pytest.fixture
+def quick(hosts: tuple[Namespace, Namespace], tmp_path: Path) -> QuickHost:
+    h1, _ = hosts
+    wait_until(lambda: "tentative" not in h1.ip("address"), 5, "addresses to settle")
+    return QuickHost(h1, tmp_path, DEVICES[DEVICE])
+
+
+def settled(quick: QuickHost, before: list[str]) -> None:
+    wait_until(lambda: quick.processes() == [], 10, lambda: f"{quick.processes()} to end")
+    assert quick.snapshot() == before
+
+
+@pytest.mark.parametrize("again", ["down", "up"])
+def test_device_process_killed_while_up(quick: QuickHost, again: str) -> None:
+    path = quick.write(FULL)
+    before = quick.snapshot()
+    quick.up(path)
+    standing = quick.snapshot()
+    quick.host.run("kill", "-9", quick.device_pid())
+    wait_until(lambda: "wg0" not in quick.host.ip("link"), 5, "the interface to go with its process")
+    if again == "up":
+        assert "left behind" in quick.up(path).stderr
+        assert [line for line in quick.snapshot() if "wg0:" not in line] == [
+            line for line in standing if "wg0:" not in line
+        ]
+    quick.down(path)
+    settled(quick, before)
+    assert quick.host.run("cat", "/run/hooks").split() == ["up", "down"] * (2 if again == "up" else 1)
+
+
+@pytest.mark.parametrize("where", ["pre-up", "post-up"])
+@pytest.mark.parametrize("again", ["down", "up"])
+def test_up_killed_in_a_hook(quick: QuickHost, where: str, again: str) -> None:
+    path = quick.write(FULL)
+    before = quick.snapshot()
+    quick.host.run("touch", f"/run/hold-{where}")
+    process = quick.host.spawn(*WGPY, "up", path, env=quick.environment)
+    wait_until(lambda: quick.host.ok("test", "-e", f"/run/{where}"), 10, process.output)
+    process.signal(signal.SIGKILL)
+    process.wait(5)
+    quick.host.run("rm", f"/run/hold-{where}")
+    recover(quick, path, again)
+    settled(quick, before)
+
+
+KILLED_AT = """
+import os, runpy, signal, sys
+from wgpy.quick import journal
+lines, write = 0, journal._write
+def dying(path, text, flag):
+    global lines
+    lines += 1
+    if lines == {line} and {before}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    write(path, text, flag)
+    if lines == {line}:
+        os.kill(os.getpid(), signal.SIGKILL)
+journal._write = dying
+sys.argv = ["wgpy", "up", {path!r}]
+runpy.run_module("wgpy", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("line", range(1, LAST_LINE + 1))
+def test_up_killed_between_any_two_steps(quick: QuickHost, line: int) -> None:
+    path = quick.write(FULL)
+    before = quick.snapshot()
+    program = KILLED_AT.format(line=line, before=line % 2 == 0 or line == PROCESS_LINE, path=str(path))
+    killed = quick.host.result(WGPY[0], "-P", "-c", program, env=quick.environment)
+    assert killed.returncode in KILLED, killed.stderr
+    recover(quick, path, "up" if line % 3 == 0 else "down")
+    settled(quick, before)
+
+
+def recover(quick: QuickHost, path: Path, again: str) -> None:
+    """What a person does next; the device process may have cleaned up by itself already."""
+    if again == "up":
+        done = quick.wgpy("up", path)
+        assert done.returncode == 0, done.stderr
+    done = quick.wgpy("down", path)
+    assert done.returncode == 0 or "is not up" in done.stderr, done.stderr
+
+
+def test_down_killed_and_run_again(quick: QuickHost) -> None:
+    path = quick.write(FULL.replace("PostDown = ", "PreDown = kill -9 $PPID\nPostDown = "))
+    before = quick.snapshot()
+    quick.up(path)
+    assert quick.wgpy("down", path).returncode in KILLED
+    done = quick.wgpy("down", path)
+    assert done.returncode in KILLED
+    quick.host.run("sed", "-i", 's/"pre_down": \\["[^"]*"\\]/"pre_down": []/', "/run/wgpy/wg0.journal")
+    quick.down(path)
+    settled(quick, before)
+
+
+def test_two_at_once_do_not_get_in_each_others_way(quick: QuickHost) -> None:
+    path = quick.write(FULL)
+    before = quick.snapshot()
+    both = [quick.host.spawn(*WGPY, "up", path, env=quick.environment) for _ in range(2)]
+    assert sorted(process.wait(20) for process in both) == [0, 1]
+    quick.down(path)
+    settled(quick, before)
