@@ -29,9 +29,25 @@ static inline uint64_t halves(uint64_t word)
 /* The last bytes of a sum, fewer than eight. */
 static inline uint64_t add_rest(uint64_t sum, const uint8_t *data, size_t length)
 {
-    uint64_t word = 0;
-    memcpy(&word, data, length);
-    return sum + halves(word);
+    uint32_t word = 0;
+    uint16_t pair = 0;
+    uint8_t last[2] = {0};
+    if (length & 4) {
+        memcpy(&word, data, 4);
+        sum += word;
+        data += 4;
+    }
+    if (length & 2) {
+        memcpy(&pair, data, 2);
+        sum += pair;
+        data += 2;
+    }
+    if (length & 1) {
+        last[0] = *data;
+        memcpy(&pair, last, 2);
+        sum += pair;
+    }
+    return sum;
 }
 
 CLONES uint64_t checksum_add(uint64_t sum, const uint8_t *data, size_t length)
@@ -73,23 +89,7 @@ CLONES uint64_t checksum_copy(uint64_t sum, uint8_t *restrict to, const uint8_t 
         memcpy(to, &word, 8);
         sum += halves(word);
     }
-    memcpy(to, from, length);
+    for (size_t i = 0; i < length; i++)
+        to[i] = from[i];
     return add_rest(sum, from, length);
-}
-
-uint64_t checksum_pseudo(const struct inner *inner, uint8_t protocol, uint32_t length)
-{
-    uint8_t tail[8] = {0};
-    put_be32(tail, length);
-    tail[7] = protocol;
-    size_t address_len = inner->version == 4 ? 4 : 16;
-    uint64_t sum = checksum_add(0, tail, sizeof tail);
-    sum = checksum_add(sum, inner->source, address_len);
-    return checksum_add(sum, inner->destination, address_len);
-}
-
-void checksum_ipv4_header(uint8_t *packet, uint32_t header_len)
-{
-    checksum_put(packet + 10, 0);
-    checksum_finish(packet + 10, checksum_add(0, packet, header_len));
 }

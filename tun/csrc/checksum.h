@@ -15,8 +15,23 @@ uint64_t checksum_add(uint64_t sum, const uint8_t *data, size_t length);
 /* The same while copying; the two places do not overlap. */
 uint64_t checksum_copy(uint64_t sum, uint8_t *restrict to, const uint8_t *restrict from, size_t length);
 
-/* The pseudo header of the packet's addresses for a payload of `length` bytes; `words` is what to add. */
-uint64_t checksum_pseudo(const struct inner *inner, uint8_t protocol, uint32_t length);
+/* For headers: a multiple of four bytes, too few for the wide loop to pay. */
+static inline uint64_t checksum_header(uint64_t sum, const uint8_t *header, uint32_t length)
+{
+    for (uint32_t at = 0; at < length; at += 4) {
+        uint32_t word;
+        memcpy(&word, header + at, 4);
+        sum += word;
+    }
+    return sum;
+}
+
+/* The pseudo header of the packet's addresses for an L4 packet of `length` bytes. */
+static inline uint64_t checksum_pseudo(const struct inner *inner, uint8_t protocol, uint32_t length)
+{
+    uint64_t sum = (uint64_t)htobe32(length) + htobe16(protocol);
+    return checksum_header(sum, inner->source, inner->version == 4 ? 8 : 32); /* the destination follows it */
+}
 
 /* Down to 16 bits, not complemented. */
 static inline uint16_t checksum_fold(uint64_t sum)
@@ -48,6 +63,10 @@ static inline void checksum_finish_udp(uint8_t *at, uint64_t sum)
 }
 
 /* IPv4: sets the header checksum anew. */
-void checksum_ipv4_header(uint8_t *packet, uint32_t header_len);
+static inline void checksum_ipv4_header(uint8_t *packet, uint32_t header_len)
+{
+    checksum_put(packet + 10, 0);
+    checksum_finish(packet + 10, checksum_header(0, packet, header_len));
+}
 
 #endif

@@ -172,7 +172,7 @@ static void write_segment(const struct split *split, uint8_t *to, uint32_t numbe
     checksum_put(l4 + split->csum_offset, 0);
 
     uint64_t sum = checksum_pseudo(&split->inner, udp ? PROTO_UDP : PROTO_TCP, l4_len);
-    sum = checksum_add(sum, l4, header_len - split->csum_start);
+    sum = checksum_header(sum, l4, header_len - split->csum_start);
     sum = checksum_copy(sum, to + header_len, split->packet + header_len + number * split->gso_size, payload);
     if (udp)
         checksum_finish_udp(l4 + UDP_CHECKSUM_AT, sum);
