@@ -1,16 +1,14 @@
 """wgpy.uapi and wgpy.uapi_ask: the configuration text."""
 
 import errno
-import json
-import os
 from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.fake_device import FakeDevice
+from support.transcripts import GROUPS, replay
 
 from wgpy.model import (
     AllowedIpChange,
@@ -59,8 +57,6 @@ def peer_of(lines: str) -> PeerUpdate:
 
 # ---- what the recorded conversations say
 
-VECTORS = Path(os.environ.get("WGPY_VECTORS", "../shared/vectors")) / "wireguard/uapi_transcripts.json"
-
 
 def converse(device: FakeDevice, sent: str) -> tuple[str, bool]:
     parser = RequestParser(lambda zone: {"lo": 1}[zone])
@@ -81,38 +77,10 @@ def converse(device: FakeDevice, sent: str) -> tuple[str, bool]:
     return reply.decode(), False
 
 
-def by_peer(reply: str) -> list[list[str]]:
-    return sorted(reply.replace("\nerrno", "\npublic_key=\nerrno").split("public_key="))
-
-
-# wireguard-go applies the lines before an error; we apply none, so what it applied is sent here for it.
-APPLIED_BEFORE_ERROR = {
-    "lines before an error stay applied": "bogus=1\n",
-    "error in the middle of a block: lines before it are applied, one error reply, the rest is lost": (
-        "bogus=1\nlisten_port=12915\n\nget=1\n"
-    ),
-}
-# ... and it loses what was pipelined after a refused set; we answer it.
-LOST_BY_WIREGUARD_GO = {
-    "error in the middle of a block: lines before it are applied, one error reply, the rest is lost",
-    "operation pipelined after a failed set is lost (reader read ahead)",
-}
-
-
-@pytest.mark.parametrize("group", ["group1", "group2"])
+@pytest.mark.parametrize("group", GROUPS)
 def test_recorded_conversations_with_wireguard_go_are_answered_alike(group: str) -> None:
-    if not VECTORS.exists():
-        pytest.skip(f"{VECTORS} is absent")
     device = FakeDevice(listen_port=40000)
-    for entry in json.loads(VECTORS.read_text())[group]:
-        reply, closed = converse(device, entry["send"])
-        expected = entry["receive"].replace("<port>", "40000")
-        if entry["name"] in LOST_BY_WIREGUARD_GO:
-            reply = reply.split("\n\n")[0] + "\n\n"
-        assert by_peer(reply) == by_peer(expected), entry["name"]
-        assert closed == entry["server_closed"], entry["name"]
-        if entry["name"] in APPLIED_BEFORE_ERROR:
-            converse(device, entry["send"].replace(APPLIED_BEFORE_ERROR[entry["name"]], ""))
+    replay(group, lambda sent: converse(device, sent))
 
 
 # ---- requests
