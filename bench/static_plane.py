@@ -1,4 +1,4 @@
-"""One end of a tunnel without any handshake: a TUN and a data plane with keys that both ends derive from a number.
+"""One end of a tunnel without any handshake: a TUN and a data plane with keys derived from a number.
 
 For measuring the data plane alone. Run inside a network namespace:
 
