@@ -38,7 +38,8 @@ GARBAGE = """
 import os, random, socket, sys
 random.seed(int(sys.argv[2]))
 words = [b"get=1", b"set=1", b"wgpy=1", b"", b"public_key=" + b"5e" * 32, b"allowed_ip=10.0.0.0/8",
-         b"remove=true", b"fwmark=99999999999", b"endpoint=[::1]:5", b"rosenpass={}", b"rosenpass=null", b"=", b"x"]
+         b"remove=true", b"fwmark=99999999999", b"endpoint=[::1]:5",
+         b"rosenpass={}", b"rosenpass=null", b"=", b"x"]
 for _ in range(300):
     client = socket.socket(socket.AF_UNIX)
     client.settimeout(0.05)
