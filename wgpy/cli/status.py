@@ -250,7 +250,10 @@ def _peer_lines(peer: PeerStatus, style: Style) -> Iterator[str]:
     yield f"peer: {key_text(state.public_key)}"
     if extra.get("policy"):
         yield f"  policy: {extra['policy']}"
-    yield f"  quantum resistance: {quantum_text(peer.quantum, style)}"
+    off = extra.get("policy", "off") == "off"  # nobody waits for it then
+    yield f"  quantum resistance: {quantum_text({**peer.quantum, 'since': None} if off else peer.quantum)}"
+    if isinstance(extra.get("session"), dict):
+        yield f"  session: {session_text(extra['session'])}"
     if extra.get("fingerprint"):
         yield f"  rosenpass fingerprint: {extra['fingerprint']}"
     if state.preshared_key != NO_PRESHARED_KEY:
@@ -289,7 +292,7 @@ def _gate_lines(extra: Mapping[str, Any]) -> Iterator[str]:
         yield f"  dropped: {', '.join(dropped)}"
 
 
-def quantum_text(quantum: Mapping[str, Any], style: Style) -> str:
+def quantum_text(quantum: Mapping[str, Any]) -> str:
     """`yes (key 34 s old, next in 1 min 26 s)`, `pending (handshake 2 s ago)` or `no (reason, for 2 min)`."""
     state = quantum.get("state", "no")
     age, following, since = quantum.get("key_age_s"), quantum.get("next_s"), quantum.get("since")
@@ -301,8 +304,24 @@ def quantum_text(quantum: Mapping[str, Any], style: Style) -> str:
     if isinstance(following, int | float):
         parts.append(f"next in {short_duration(following)}")
     if state != "yes" and isinstance(since, int | float) and since > 0:
-        parts.append(f"for {short_duration(style.now_s - since)}")
+        parts.append(f"for {short_duration(since)}")
     return f"{state} ({', '.join(parts)})" if parts else str(state)
+
+
+_PSK_WORDS = {
+    "pq": "a Rosenpass key",
+    "psk": "the configured preshared key",
+    "interim": "a derived key that is not secret",
+    "none": "no preshared key",
+}
+
+
+def session_text(session: Mapping[str, Any]) -> str:
+    """`12 s old, with a Rosenpass key, started here`."""
+    kind = _PSK_WORDS.get(str(session.get("psk_kind")), "an unknown kind of key")
+    started = "here" if session.get("initiator") else "there"
+    age = session.get("age_s")
+    return f"{short_duration(age if isinstance(age, int | float) else 0)} old, with {kind}, started {started}"
 
 
 def short_duration(seconds: float) -> str:
