@@ -90,7 +90,9 @@ class DataPlane:
         error = ffi.new("int *")
         self._dp = lib.dp_new(config, error)
         check(error[0], "start the data plane")
-        self._max_peers = max_peers
+        memory = ffi.buffer(lib.dp_records(self._dp), max_peers * RECORD.itemsize)
+        self._records: RecordArray = np.frombuffer(memory, dtype=RECORD)
+        self._records.flags.writeable = False
         self._events = ffi.new("struct dp_event[]", EVENTS_AT_ONCE)
 
     def __enter__(self) -> Self:
@@ -331,10 +333,9 @@ class DataPlane:
         The fields are struct dp_record's. Rows of numbers never given out are zero and cost no memory: index
         with the numbers in use rather than scan.
         """
-        memory = ffi.buffer(lib.dp_records(self._handle), self._max_peers * RECORD.itemsize)
-        view: RecordArray = np.frombuffer(memory, dtype=RECORD)
-        view.flags.writeable = False
-        return view
+        if not self._dp:
+            raise DeviceGone(errno.EBADF, "the data plane is closed")
+        return self._records
 
     @property
     def drops(self) -> Mapping[str, int]:

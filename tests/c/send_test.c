@@ -175,6 +175,7 @@ static void a_full_queue_costs_the_batch_and_no_more(void)
         CHECK_EQUAL(record_of(&plane)->tx_errors, 3);
         CHECK_EQUAL(record_of(&plane)->tx_packets, 0);
         CHECK_EQUAL(record_of(&plane)->last_tx_data_ns, 0);
+        CHECK_EQUAL(record_of(&plane)->tx_unanswered_ns, 0);
         tun_gives(&plane, 500, 0);
         outbound(&plane);
         uint8_t message[2000];

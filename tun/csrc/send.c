@@ -119,6 +119,31 @@ static size_t build_outgoing(struct outbound *out)
     return n;
 }
 
+/*
+ * Stamps before the send: on a short path the answer is here before the send returns, and clearing first what
+ * is stamped afterwards would leave a question open that was answered.
+ */
+static void stamp(struct outbound *out, struct outgoing *sending)
+{
+    struct dp_record *record = sending->peer->record;
+
+    sending->owed_ns = record_get(&record->rx_unanswered_ns);
+    record_clear(&record->rx_unanswered_ns);
+    if (sending->with_data)
+        record_stamp_first(&record->tx_unanswered_ns, out->now_ns);
+}
+
+/* Nothing was sent after all: nobody was answered, no answer is to be expected. */
+static void take_stamps_back(struct outbound *out, const struct outgoing *failed)
+{
+    struct dp_record *record = failed->peer->record;
+
+    if (failed->owed_ns)
+        record_stamp_first(&record->rx_unanswered_ns, failed->owed_ns);
+    if (failed->with_data && record_get(&record->tx_unanswered_ns) == out->now_ns)
+        record_set(&record->tx_unanswered_ns, 0);
+}
+
 static void account(struct outbound *out, const struct outgoing *sent)
 {
     struct dp_record *record = sent->peer->record;
@@ -128,16 +153,15 @@ static void account(struct outbound *out, const struct outgoing *sent)
         record_add(&record->tx_errors, failed);
         count_drops(out->dp, DROP_SEND, failed);
     }
-    if (!sent->sent)
+    if (!sent->sent) {
+        take_stamps_back(out, sent);
         return;
+    }
     record_add(&record->tx_bytes, sent->sent_bytes);
     record_add(&record->tx_packets, sent->sent);
     record_set(&record->last_tx_auth_ns, out->now_ns);
-    record_clear(&record->rx_unanswered_ns);
-    if (sent->with_data) {
+    if (sent->with_data)
         record_set(&record->last_tx_data_ns, out->now_ns);
-        record_stamp_first(&record->tx_unanswered_ns, out->now_ns);
-    }
 }
 
 /* Seals and sends what was gathered. */
@@ -149,6 +173,8 @@ static void send_batch(struct outbound *out)
         return;
     out->dp->aead->seal_batch(out->aead, out->ops, out->count);
     n = build_outgoing(out);
+    for (size_t i = 0; i < n; i++)
+        stamp(out, &out->outgoing[i]);
     transmit_batch(out->dp, &out->transmit, out->outgoing, n, &out->deferred);
     for (size_t i = 0; i < n; i++)
         account(out, &out->outgoing[i]);

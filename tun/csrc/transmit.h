@@ -20,6 +20,7 @@ struct outgoing {
     uint32_t count;     /* datagrams */
     uint32_t with_data; /* those that are no keepalives */
     uint8_t ds;
+    uint64_t owed_ns;    /* the worker's: rx_unanswered_ns before the send */
     uint32_t sent;       /* out: datagrams */
     uint32_t sent_bytes; /* out */
 };
