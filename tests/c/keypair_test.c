@@ -71,7 +71,9 @@ static void an_initiators_keypair_becomes_current(void)
     struct keypair *b = install(1, 0, &open_gate);
     CHECK(slots.current == b && slots.previous == a && out.count == 0);
     struct keypair *c = install(1, 0, &open_gate);
-    CHECK(slots.current == c && slots.previous == b && out.count == 1 && dropped(a));
+    CHECK(slots.current == c && slots.previous == b && slots.draining == a && out.count == 0);
+    struct keypair *d = install(1, 0, &open_gate);
+    CHECK(slots.current == d && slots.draining == b && out.count == 1 && dropped(a));
     end();
 }
 
@@ -81,7 +83,7 @@ static void an_initiators_keypair_pushes_a_waiting_next_to_previous(void)
     struct keypair *a = install(1, 0, &open_gate);
     struct keypair *next = install(0, 0, &open_gate);
     struct keypair *b = install(1, 0, &open_gate);
-    CHECK(slots.current == b && slots.previous == next && !slots.next && dropped(a));
+    CHECK(slots.current == b && slots.previous == next && !slots.next && slots.draining == a);
     end();
 }
 
@@ -91,12 +93,12 @@ static void a_responders_keypair_waits_as_next_and_never_sends(void)
     struct keypair *a = install(1, 0, &open_gate);
     struct keypair *b = install(1, 0, &open_gate);
     struct keypair *next = install(0, 0, &open_gate);
-    CHECK(slots.next == next && slots.current == b && !slots.previous && dropped(a));
+    CHECK(slots.next == next && slots.current == b && !slots.previous && slots.draining == a);
     free_out();
     CHECK(!keypair_may_send(next, &limits, clock_ns));
     CHECK(keypair_may_receive(next, &limits, clock_ns));
     struct keypair *again = install(0, 0, &open_gate);
-    CHECK(slots.next == again && dropped(next));
+    CHECK(slots.next == again && slots.draining == next && dropped(a));
     end();
 }
 
@@ -203,7 +205,21 @@ static void what_is_kept_goes_when_a_newer_one_has_settled(void)
     CHECK(slots.kept == old && !dropped(old)); /* what is under way still opens */
     free_out();
     install(1, DP_PSK_PQ, &strict);
-    CHECK(slots.kept == NULL && dropped(old));
+    CHECK(slots.kept == NULL && (slots.draining == old || dropped(old)));
+    end();
+}
+
+static void what_left_its_slot_last_still_receives_and_never_sends(void)
+{
+    begin();
+    struct keypair *ours = install(1, 0, &open_gate); /* handshakes that crossed: two sessions */
+    struct keypair *theirs = install(0, 0, &open_gate);
+    keypair_slots_confirm(&slots, theirs, &open_gate, clock_ns, &out);
+    CHECK(slots.current == theirs && slots.previous == ours);
+    install(0, 0, &open_gate); /* the peer, which sends on `ours`, calls again */
+    CHECK(slots.draining == ours && !dropped(ours) && keypair_may_receive(ours, &limits, clock_ns));
+    CHECK(gate_user_keypair(&open_gate, &slots, &limits, clock_ns) == theirs);
+    CHECK(gate_user_keypair(&strict, &slots, &limits, clock_ns) == NULL);
     end();
 }
 
@@ -243,6 +259,7 @@ int main(void)
     RUN(user_packets_stay_on_the_newest_session_the_gate_admits);
     RUN(a_session_not_confirmed_does_not_carry_user_packets);
     RUN(what_is_kept_goes_when_a_newer_one_has_settled);
+    RUN(what_left_its_slot_last_still_receives_and_never_sends);
     RUN(a_preshared_key_too_old_closes_the_gate);
     RUN(an_open_gate_sends_on_current_alone);
     return 0;

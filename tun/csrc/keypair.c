@@ -84,6 +84,15 @@ static void list_add(struct keypair_list *list, struct keypair *keypair)
         list->at[list->count++] = keypair;
 }
 
+/* Out of its slot; what is on the wire under it still opens until the next one leaves. */
+static void drain(struct keypair_slots *slots, struct keypair *keypair, struct keypair_list *out)
+{
+    if (!keypair)
+        return;
+    list_add(out, slots->draining);
+    slots->draining = keypair;
+}
+
 static bool carries_user(const struct keypair *keypair, const struct dp_gate *gate, uint64_t now_ns)
 {
     return keypair && keypair->is_confirmed && gate_admits(gate, keypair, now_ns);
@@ -102,17 +111,17 @@ static bool is_superseded(const struct keypair_slots *slots, const struct keypai
     return false;
 }
 
-/* A keypair loses its slot: it is kept if user packets have no newer one, else it goes. */
+/* A keypair loses its slot: it is kept if user packets have no newer one, else it drains. */
 static void retire(struct keypair_slots *slots, struct keypair *keypair, const struct dp_gate *gate,
                    uint64_t now_ns, struct keypair_list *out)
 {
     if (!keypair)
         return;
     if (!carries_user(keypair, gate, now_ns) || is_superseded(slots, keypair, gate, now_ns)) {
-        list_add(out, keypair);
+        drain(slots, keypair, out);
         return;
     }
-    list_add(out, slots->kept);
+    drain(slots, slots->kept, out);
     slots->kept = keypair;
 }
 
@@ -121,7 +130,7 @@ static void drop_superseded(struct keypair_slots *slots, const struct dp_gate *g
                             struct keypair_list *out)
 {
     if (slots->kept && is_superseded(slots, slots->kept, gate, now_ns)) {
-        list_add(out, slots->kept);
+        drain(slots, slots->kept, out);
         slots->kept = NULL;
     }
 }
@@ -138,7 +147,7 @@ void keypair_slots_install(struct keypair_slots *slots, struct keypair *keypair,
     slots->previous = NULL;
     if (!keypair->is_initiator) {
         slots->next = keypair;
-        list_add(out, next);
+        drain(slots, next, out);
         retire(slots, previous, gate, now_ns, out);
         return;
     }
@@ -173,12 +182,13 @@ void keypair_slots_clear(struct keypair_slots *slots, struct keypair_list *out)
     list_add(out, slots->previous);
     list_add(out, slots->next);
     list_add(out, slots->kept);
+    list_add(out, slots->draining);
     memset(slots, 0, sizeof(*slots));
 }
 
 void keypair_slots_stop_sending(struct keypair_slots *slots)
 {
-    struct keypair *all[] = {slots->current, slots->previous, slots->next, slots->kept};
+    struct keypair *all[] = {slots->current, slots->previous, slots->next, slots->kept, slots->draining};
 
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
         if (all[i])

@@ -4,6 +4,10 @@
  * "kept" holds the keypair that user packets still need when a newer one of a kind the gate refuses takes its
  * slot: nobody may push a peer off its post-quantum session by completing a weaker handshake.
  *
+ * "draining" holds the keypair that left the other slots last. The kernel module wipes it at once; but after
+ * handshakes that crossed each end sends on the session it initiated, which is the other's previous one, and
+ * what was on the wire when the next handshake took that slot would be lost. It only receives.
+ *
  * Every function that changes slots is called with dp->lock held exclusively. The index table is not touched
  * here: the caller gets what left the slots and disposes of it.
  */
@@ -47,9 +51,10 @@ struct keypair_slots {
     struct keypair *previous; /* [cfg] */
     struct keypair *next;     /* [cfg] a responder's, until its first packet; never sends */
     struct keypair *kept;     /* [cfg] */
+    struct keypair *draining; /* [cfg] never sends */
 };
 
-#define KEYPAIR_SLOTS 4
+#define KEYPAIR_SLOTS 5
 
 /* Up to KEYPAIR_SLOTS keypairs that left the slots. */
 struct keypair_list {
