@@ -4,13 +4,15 @@ The Python package `oqs` is not imported: without a library it clones and builds
 SystemExit, it logs to standard output, and it hands secrets out as `bytes` nobody can wipe. Four functions of
 the C interface are all that is needed, and ctypes releases the GIL around them.
 
-The library is looked for once: WGPY_LIBOQS names it (empty: use none), else the dynamic loader finds it.
+The library is looked for once: WGPY_LIBOQS names it (empty: use none), else the dynamic loader finds it,
+else it is where `oqs` puts the one it builds: below OQS_INSTALL_PATH or ~/_oqs, if it belongs to us.
 """
 
 import ctypes
 import functools
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 from .erasure import wipe
@@ -64,12 +66,30 @@ def _load(path: str) -> ctypes.CDLL:
     return library
 
 
-def _candidates() -> Iterator[ctypes.CDLL]:
-    for name in SONAMES:
+def _places() -> Iterator[str]:
+    yield from SONAMES
+    built = Path(os.environ.get("OQS_INSTALL_PATH") or os.path.expanduser("~/_oqs"))
+    for directory in ("lib", "lib64"):
+        if _is_ours(path := built / directory / "liboqs.so"):
+            yield str(path)
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether only root or this user could have put the file there: sudo may keep another's HOME."""
+    try:
+        found = [path.stat(), path.parent.stat()]
+    except OSError:
+        return False
+    return all(each.st_uid in (0, os.geteuid()) and not each.st_mode & 0o022 for each in found)
+
+
+def _found() -> ctypes.CDLL | None:
+    for place in _places():
         try:
-            yield _load(name)
+            return _load(place)
         except (OSError, AttributeError):
             continue
+    return None
 
 
 @functools.cache
@@ -81,7 +101,7 @@ def library() -> ctypes.CDLL | None:
     """
     path = os.environ.get(ENVIRONMENT)
     if path is None:
-        return next(_candidates(), None)
+        return _found()
     if not path:
         return None
     try:

@@ -3,7 +3,10 @@
 import hashlib
 import os
 import pickle
+import subprocess
+import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -351,3 +354,19 @@ def test_a_library_that_is_none_is_named_with_the_remedy(monkeypatch: pytest.Mon
         assert liboqs.library() is None
     finally:
         liboqs.library.cache_clear()
+
+
+@pytest.mark.parametrize(("mode", "ours"), [(0o644, True), (0o666, False), (0o620, False)])
+def test_a_library_others_could_have_put_there_is_not_used(tmp_path: Path, mode: int, ours: bool) -> None:
+    path = tmp_path / "liboqs.so"
+    path.touch()
+    path.chmod(mode)
+    assert liboqs._is_ours(path) == ours
+    assert not liboqs._is_ours(tmp_path / "nowhere")
+
+
+def test_kem_does_not_import_oqs() -> None:
+    """Importing it would clone and build a library where there is none."""
+    script = "import sys, rosenpass.kem as k; k.EphemeralKem(); print('oqs' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
