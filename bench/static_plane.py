@@ -9,6 +9,7 @@ Prints "ready" once the interface is up; prints counters and ends when its input
 
 import fcntl
 import hashlib
+import json
 import os
 import socket
 import struct
@@ -70,7 +71,7 @@ def main() -> None:
         plane.set_sockets(*(sock.fileno() for sock in sockets))
         peer = plane.peer_add()
         plane.peer_set_endpoint(peer, Endpoint(Address(ip_address(other), PORT)))
-        for network in ("10.0.0.0/24", "fd00::/64"):
+        for network in ("10.0.0.0/8", "fd00::/64"):
             plane.allowed_ip_insert(peer, ip_network(network))
         install(plane, number, peer)
         plane.start()
@@ -79,8 +80,13 @@ def main() -> None:
         subprocess.run(["ip", "link", "set", name, "mtu", str(MTU), "up"], check=True)
         print("ready", plane.aead_name, plane.features, flush=True)
         sys.stdin.read()
-        print({reason: count for reason, count in plane.drops.items() if count}, flush=True)
-        print({field: int(plane.records[peer][field]) for field in plane.records.dtype.names}, flush=True)
+        said = {
+            "drops": {reason: count for reason, count in plane.drops.items() if count},
+            "record": {field: int(plane.records[peer][field]) for field in plane.records.dtype.names},
+            "features": int(plane.features),
+            "events": [event.kind.name for event in plane.events()],
+        }
+        print(json.dumps(said), flush=True)
 
 
 main()
