@@ -20,7 +20,7 @@ SOCKET = "/run/wireguard/wg0.sock"
 CONVERSE = """
 import json, socket, sys
 client = socket.socket(socket.AF_UNIX)
-client.settimeout(0.3)
+client.settimeout(0.15)
 client.connect(sys.argv[1])
 client.sendall(sys.stdin.buffer.read())
 reply, closed = b"", False
