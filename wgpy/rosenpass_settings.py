@@ -154,8 +154,8 @@ def _control_address(
     if endpoint.via is RosenpassVia.ANSWER_ONLY:
         return None
     raise ConfigError(
-        "no address of this peer inside the tunnel to run the Rosenpass exchange with: AllowedIPs has no single"
-        " host of a family of our Address; write RosenpassEndpoint = tunnel:ADDRESS",
+        "no address of this peer inside the tunnel to run the Rosenpass exchange with: AllowedIPs has no"
+        " single host of a family of our Address; write RosenpassEndpoint = tunnel:ADDRESS",
         peer.where,
     )
 
@@ -164,8 +164,8 @@ def _refuse_orphans(config: QuickConfig, where: str) -> None:
     named = [peer for peer in config.wg.peers if peer.rosenpass.public_key is not None]
     if named:
         raise ConfigError(
-            "a peer has a RosenpassPublicKey but this host has no Rosenpass key pair; `wgpy rosenpass gen-keys`"
-            " makes one",
+            "a peer has a RosenpassPublicKey but this host has no Rosenpass key pair;"
+            " `wgpy rosenpass gen-keys` makes one",
             named[0].where or where,
         )
     strict = [peer.where or where for peer in config.wg.peers if peer.rosenpass.policy is Policy.STRICT]
@@ -196,7 +196,7 @@ def _existing(written: str, directory: PurePath, exists: FileExists, where: str)
 
 
 def to_lines(settings: RosenpassSettings | None) -> list[str]:
-    """`rosenpass=` and one `rosenpass_peer=` for each peer, JSON behind; `rosenpass=null` ends the exchange."""
+    """`rosenpass=` and a `rosenpass_peer=` for each peer, JSON behind; `rosenpass=null` ends the exchange."""
     if settings is None:
         return ["rosenpass=null"]
     lines = [("rosenpass", _device_object(settings))]

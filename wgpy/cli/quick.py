@@ -2,6 +2,7 @@
 
 import click
 
+from wgpy.cli.completion import complete_config
 from wgpy.quick import down as quick_down
 from wgpy.quick import foreground as quick_foreground
 from wgpy.quick import reload as quick_reload
@@ -9,7 +10,7 @@ from wgpy.quick import save as quick_save
 from wgpy.quick import supervisor
 from wgpy.quick import up as quick_up
 
-TUNNEL = click.argument("tunnel", metavar="CONFIG|INTERFACE")
+TUNNEL = click.argument("tunnel", metavar="CONFIG|INTERFACE", shell_complete=complete_config)
 
 
 @click.command()
