@@ -4,9 +4,28 @@ RosenpassError is told to the person: one line saying what, where and what to do
 network sent nonsense: the driver counts it by class, logs it at debug and goes on. Neither carries a secret.
 """
 
+from typing import ClassVar
+
 
 class RosenpassError(Exception):
-    """Something to tell the person in one line: what, where, what to do."""
+    """Something to tell the person in one line: what, where, what to do; with the exit code of its class."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class ConfigError(RosenpassError):
+    """A configuration is invalid; nothing was started.
+
+    Args:
+        message: what is wrong and what to do.
+        where: file and line, for instance "rosenpass.toml:12"; empty where there is no file.
+    """
+
+    exit_code = 3
+
+    def __init__(self, message: str, where: str = "") -> None:
+        super().__init__(f"{where}: {message}" if where else message)
+        self.where = where
 
 
 class KemUnavailable(RosenpassError):  # noqa: N818  (reads as the sentence it is)

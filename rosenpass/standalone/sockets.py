@@ -1,0 +1,136 @@
+"""The UDP sockets of the exchange. Knows no protocol; a network error is a line in the log, no more."""
+
+import asyncio
+import errno
+import logging
+import socket
+from collections.abc import Callable
+from ipaddress import ip_address
+
+from ..addresses import Address
+from ..errors import ConfigError, RosenpassError
+from .endpoints import from_sockaddr
+from .values import HostPort
+
+log = logging.getLogger(__name__)
+
+RECEIVE_BURST = 64
+RECEIVE_LEN = 2048  # longer than every message: what is cut here was no message
+
+Received = Callable[[bytes, Address], None]
+
+
+class Sockets:
+    """All listening sockets; use as a context manager on the event loop.
+
+    Args:
+        listen: addresses; none means any free port, IPv4 and IPv6.
+        received: takes each datagram and its source.
+    Raises:
+        RosenpassError: an address is in use or not ours.
+    """
+
+    def __init__(self, listen: tuple[HostPort, ...], received: Received) -> None:
+        self._received = received
+        self._sockets: list[socket.socket] = []
+        try:
+            if listen:
+                self._sockets = [_bind(at) for at in listen]
+            else:
+                self._sockets = _bind_anywhere()
+            for index, opened in enumerate(self._sockets):
+                asyncio.get_running_loop().add_reader(opened, self._readable, index, opened)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def addresses(self) -> list[HostPort]:
+        """Where each socket listens."""
+        return [HostPort(*opened.getsockname()[:2]) for opened in self._sockets]
+
+    def close(self) -> None:
+        """Close every socket."""
+        for opened in self._sockets:
+            asyncio.get_running_loop().remove_reader(opened)
+            opened.close()
+        self._sockets = []
+
+    def send(self, datagram: bytes, destination: Address) -> None:
+        """Send from the socket on which the destination was seen, else from the first that can reach it."""
+        for opened in self._able(destination):
+            try:
+                opened.sendto(datagram, _sockaddr(opened, destination))
+            except OSError as error:
+                level = logging.DEBUG if error.errno == errno.EAGAIN else logging.WARNING
+                log.log(level, "cannot send to %s: %s", destination, error.strerror or error)
+            else:
+                return
+
+    def _able(self, destination: Address) -> list[socket.socket]:
+        if destination.socket < len(self._sockets):
+            seen_on = self._sockets[destination.socket]
+            if _reaches(seen_on, destination):
+                return [seen_on, *(o for o in self._sockets if o is not seen_on and _reaches(o, destination))]
+        able = [opened for opened in self._sockets if _reaches(opened, destination)]
+        if not able:
+            log.warning("no socket of ours can send to %s", destination)
+        return able
+
+    def _readable(self, index: int, opened: socket.socket) -> None:
+        for _ in range(RECEIVE_BURST):
+            try:
+                datagram, source = opened.recvfrom(RECEIVE_LEN)
+            except BlockingIOError:
+                return
+            except OSError as error:  # ICMP's answer to something we sent
+                log.debug("%s", error.strerror or error)
+                continue
+            self._received(datagram, from_sockaddr(source, index))
+
+
+def _bind(at: HostPort) -> socket.socket:
+    ip = ip_address(at.host.partition("%")[0])
+    opened = socket.socket(socket.AF_INET if ip.version == 4 else socket.AF_INET6, socket.SOCK_DGRAM)
+    try:
+        opened.setblocking(False)
+        if ip.version == 6:
+            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(not ip.is_unspecified))
+        opened.bind(socket.getaddrinfo(at.host, at.port, type=socket.SOCK_DGRAM)[0][4])
+    except OSError as error:
+        opened.close()
+        raise _refused(at, error) from None
+    return opened
+
+
+def _refused(at: HostPort, error: OSError) -> RosenpassError:
+    match error.errno:
+        case errno.EADDRINUSE:
+            return RosenpassError(
+                f"cannot listen on {at}: the port is in use; stop the other program or take another"
+            )
+        case errno.EADDRNOTAVAIL | errno.EAFNOSUPPORT:
+            return ConfigError(f"cannot listen on {at}: this host does not have that address")
+        case _:
+            return RosenpassError(f"cannot listen on {at}: {error.strerror or error}")
+
+
+def _bind_anywhere() -> list[socket.socket]:
+    try:
+        return [_bind(HostPort("::", 0))]
+    except RosenpassError:
+        return [_bind(HostPort("0.0.0.0", 0))]  # noqa: S104  (the documented default: every address)
+
+
+def _reaches(opened: socket.socket, destination: Address) -> bool:
+    if opened.family == socket.AF_INET:
+        return destination.ip.version == 4
+    dual_stack = opened.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY) == 0
+    return destination.ip.version == 6 or dual_stack
+
+
+def _sockaddr(opened: socket.socket, destination: Address) -> tuple[str, int] | tuple[str, int, int, int]:
+    if opened.family == socket.AF_INET:
+        return str(destination.ip), destination.port
+    host = str(destination.ip) if destination.ip.version == 6 else f"::ffff:{destination.ip}"
+    return host, destination.port, 0, destination.scope_id
