@@ -62,9 +62,9 @@ def load_secret_key(path: Path) -> bytearray:
         KeyFileError: unreadable, of another size, or its content is no secret key.
     """
     data = _read(path, "secret key")
-    _warn_if_others_read(path)
     if len(data) not in _SECRET_KEY_LENS:
         raise _misplaced(path, data, "secret key")
+    _warn_if_others_read(path)
     try:
         StaticSecretKey(data).wipe()
     except ValueError:
@@ -83,10 +83,10 @@ def load_psk(path: Path) -> bytearray:
         KeyFileError: unreadable, or something else.
     """
     text = _read(path, "preshared key")
-    _warn_if_others_read(path)
     psk = _decode(text)
     if len(psk) != PSK_LEN:
         raise _misplaced(path, text, "preshared key")
+    _warn_if_others_read(path)
     wipe(text)
     return psk
 

@@ -57,8 +57,6 @@ def load_peer(entry: PeerEntry) -> PeerConfig:
     psk = bytearray(32)
     if entry.pre_shared_key is not None:
         psk = _loaded(load_psk, entry.pre_shared_key, entry.where)
-    else:
-        log.warning("%s has no pre_shared_key: see `wgpy rosenpass gen-psk`", entry.where or entry.public_key)
     return PeerConfig(spkt, psk, entry.suite, reachable=entry.endpoint is not None, osk_label=entry.osk_label)
 
 
@@ -93,7 +91,7 @@ class Exchange:
 
     Args:
         config: whom to exchange keys with.
-        on_key: called on the event loop with peer id, 32-byte key and EXCHANGED or STALE, once for each new key.
+        on_key: called on the event loop once for each new key, with peer id, key and EXCHANGED or STALE.
             The key is wiped when it returns: take a copy of what is needed longer.
     """
 
@@ -140,6 +138,8 @@ class Exchange:
             ConfigError: its keys cannot be, or it is a peer already.
         """
         config = load_peer(entry)
+        if entry.pre_shared_key is None:
+            log.warning("%s has no preshared key; `wgpy rosenpass gen-psk` makes one", entry.public_key)
         # Known before the first action can name it, which comes from another thread.
         peer_id = PeerId(KeyHashes(config.spkt, config.suite.hash).peer_id)
         if peer_id in self._outputs:

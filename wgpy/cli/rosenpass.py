@@ -200,7 +200,7 @@ def validate(config_files: tuple[Path, ...]) -> int:
         try:
             check(configuration.load(path))
         except RosenpassError as error:
-            click.echo(f"{path}: invalid: {error}", err=True)
+            click.echo(str(error) if str(path) in str(error) else f"{path}: {error}", err=True)
             worst = ConfigError.exit_code
         else:
             click.echo(f"{path}: valid", err=True)
