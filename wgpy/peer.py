@@ -40,6 +40,7 @@ class Peer:
         self.last_timestamp_sent = tai64n.ZERO
         self.greatest_timestamp = tai64n.ZERO
         self.last_consumed: Instant | None = None
+        self.last_pq_session: Instant | None = None  # when a session on a Rosenpass key was last confirmed
         self.scheduled: Instant | None = None  # the deadline last put on the Tunnel's heap
         self._shared: bytes | None = None
         self._shared_known = False
@@ -62,6 +63,12 @@ class Peer:
         self.responses[index] = slot
         while len(self.responses) > _RESPONSES_KEPT:
             del self.responses[next(iter(self.responses))]
+
+    def is_hurried(self, now: Instant, timings: Timings) -> bool:
+        """Whether user packets may be waiting for a post-quantum session that is not there."""
+        if not self.has_rosenpass:
+            return False
+        return self.last_pq_session is None or now - self.last_pq_session >= timings.reject_after_time
 
     @property
     def deadline(self) -> Instant | None:

@@ -64,7 +64,7 @@ class Slot:
     birthdate: Instant = NEVER
 
     @classmethod
-    def of(cls, key: bytes, kind: PskKind, birthdate: Instant = NEVER) -> "Slot":
+    def of(cls, key: Buffer, kind: PskKind, birthdate: Instant = NEVER) -> "Slot":
         """A slot with a copy of the key of its own."""
         return cls(bytearray(key), kind, birthdate)
 
@@ -141,12 +141,12 @@ class PskRing:
 
     # -- what Rosenpass tells
 
-    def pending(self, osk: bytes, now: Instant) -> None:
+    def pending(self, osk: Buffer, now: Instant) -> None:
         """Our run produced a key that the other end may not have yet."""
         _wipe(self._pending)
         self._pending = _output(osk, now)
 
-    def confirmed(self, osk: bytes, now: Instant) -> None:
+    def confirmed(self, osk: Buffer, now: Instant) -> None:
         """Both ends have this key: as Rosenpass responder at InitConf, as initiator at EmptyData.
 
         The responder starts a handshake at once; the initiator leaves that to it, unless the responder's try
@@ -191,8 +191,10 @@ class PskRing:
     def for_response(self, now: Instant) -> Slot:
         """What a responder mixes now.
 
-        The newest, twice; then one slot after the other while the peer keeps initiating and confirms none of
-        the sessions our responses made. It can try only what it has, so we try what it may have.
+        The newest; then one slot after the other while the peer keeps initiating and confirms none of the
+        sessions our responses made. It can try only what it has, so we try what it may have. Every other one
+        is `interim`: where only the response was lost, it costs a follow-up; where the ends drifted apart, it
+        is where they meet.
         """
         self.expire(now)
         if self._last_response is not None:
@@ -261,9 +263,13 @@ class PskRing:
         return self._plain
 
     def _walk(self) -> tuple[Slot, ...]:
-        newest = self.newest
-        fallback = self._plain if self._plain_fallback else None
-        return (newest, *_distinct(newest, self._interim, self._previous, self._pending, fallback))
+        newest, *others = _distinct(self.newest, self._previous, self._pending)
+        meeting = _distinct(self._interim, self._plain if self._plain_fallback else None)
+        walk = [newest]
+        for slot in (*meeting, *(slot for other in others for slot in (other, *meeting))):
+            if slot is not walk[-1]:
+                walk.append(slot)
+        return tuple(walk)
 
     def _promote(self, slot: Slot) -> None:
         _wipe(self._previous)
@@ -295,7 +301,7 @@ def _plain_slot(key: bytes) -> Slot:
     return Slot.of(key, kind)
 
 
-def _output(osk: bytes, now: Instant) -> Slot:
+def _output(osk: Buffer, now: Instant) -> Slot:
     if len(osk) != KEY_LEN or hmac.compare_digest(bytes(osk), NO_PRESHARED_KEY):
         raise ValueError("a Rosenpass output is 32 bytes and never zero")
     return Slot.of(osk, PskKind.PQ, now)

@@ -6,7 +6,8 @@ implementations, evaluated on stamps:
 
     | rule                 | due                                                                            |
     |----------------------|--------------------------------------------------------------------------------|
-    | resend               | 5 s + jitter after an initiation without a completed handshake; 19 times       |
+    | resend               | 5 s + jitter after an initiation without a completed handshake; 19 times.      |
+    |                      | Hurried, the first come after 1, 2 and 4 s                                     |
     | passive keepalive    | 10 s after the first data received that nothing sent has answered              |
     | new handshake        | 15 s + jitter after the first data sent that nothing received has answered     |
     | zero keys            | 540 s after the last derived session, or after giving up                       |
@@ -92,11 +93,18 @@ class TimerState:
         """An initiation is out, or about to be sent again."""
         return self.resend_at is not None
 
-    def initiation_sent(self, now: Instant, jitter: int, timings: Timings) -> None:
+    def initiation_sent(
+        self, now: Instant, jitter: int, timings: Timings, *, is_hurried: bool = False
+    ) -> None:
         """Arms resend."""
         self.jitter = jitter
         self.last_handshake_sent = now
-        self.resend_at = Instant(now + timings.rekey_timeout + jitter)
+        self.resend_at = Instant(now + self._resend_delay(timings, is_hurried) + jitter)
+
+    def _resend_delay(self, timings: Timings, is_hurried: bool) -> int:
+        if not is_hurried:
+            return timings.rekey_timeout
+        return min(timings.hurried_timeout << min(self.attempts, 8), timings.rekey_timeout)
 
     def response_sent(self, now: Instant) -> None:
         """Counts for the spacing of handshake messages."""
@@ -129,9 +137,10 @@ class TimerState:
         self.last_minute_sent = False
         self.gave_up = None
 
-    def may_send_handshake(self, now: Instant, timings: Timings) -> bool:
-        """At least REKEY_TIMEOUT since our last initiation or response to this peer."""
-        return self.last_handshake_sent is None or now - self.last_handshake_sent >= timings.rekey_timeout
+    def may_send_handshake(self, now: Instant, timings: Timings, *, is_hurried: bool = False) -> bool:
+        """At least REKEY_TIMEOUT, or what a hurried resend waits, since our last initiation or response."""
+        last = self.last_handshake_sent
+        return last is None or now - last >= self._resend_delay(timings, is_hurried)
 
     @property
     def deadline(self) -> Instant | None:

@@ -26,7 +26,7 @@ from wgpy.actions import (
     StopSending,
 )
 from wgpy.constants import Timings
-from wgpy.crypto import RandomBytes
+from wgpy.crypto import Buffer, RandomBytes
 from wgpy.errors import AuthenticationError, ReplayError, StateError, UnknownPeer
 from wgpy.index import IndexAllocator
 from wgpy.messages import CookieReply, Initiation, Response
@@ -38,6 +38,7 @@ from wgpy.model import (
     PeerNumber,
     PresharedKey,
     PrivateKey,
+    PskKind,
     PublicKey,
     WallTime,
 )
@@ -225,12 +226,12 @@ class Tunnel:
 
     # -- Rosenpass
 
-    def rosenpass_pending(self, number: PeerNumber, osk: bytes, now: Instant) -> None:
+    def rosenpass_pending(self, number: PeerNumber, osk: Buffer, now: Instant) -> None:
         """Our run as initiator has a key that the other end may not have yet."""
         self._peers[number].ring.pending(osk, now)
         self._reschedule(self._peers[number])
 
-    def rosenpass_confirmed(self, number: PeerNumber, osk: bytes, now: Instant, wall: WallTime) -> None:
+    def rosenpass_confirmed(self, number: PeerNumber, osk: Buffer, now: Instant, wall: WallTime) -> None:
         """Both ends have this key. Where it falls to us, a handshake follows at once."""
         peer = self._peers[number]
         peer.ring.confirmed(osk, now)
@@ -335,7 +336,8 @@ class Tunnel:
         """Send an initiation, unless one may not be sent now. `is_forced` ignores the 5 s spacing only."""
         if self._identity is None or not self._is_up or not peer.has_endpoint:
             return False
-        if not is_forced and not peer.timers.may_send_handshake(now, self.timings):
+        is_hurried = peer.is_hurried(now, self.timings)
+        if not is_forced and not peer.timers.may_send_handshake(now, self.timings, is_hurried=is_hurried):
             return False
         shared = peer.shared(self._identity)
         if shared is None:
@@ -352,7 +354,7 @@ class Tunnel:
         peer.last_timestamp_sent = timestamp
         peer.outstanding = sent
         self._handshakes[index] = peer
-        peer.timers.initiation_sent(now, self._jitter(), self.timings)
+        peer.timers.initiation_sent(now, self._jitter(), self.timings, is_hurried=is_hurried)
         self._send(peer, message.pack(), index, now)
         return True
 
@@ -361,11 +363,12 @@ class Tunnel:
         self._initiate(peer, now, wall, is_forced=True)
 
     def _resend(self, peer: Peer, now: Instant, wall: WallTime) -> None:
-        if not peer.timers.may_send_handshake(now, self.timings):
+        is_hurried = peer.is_hurried(now, self.timings)
+        if not peer.timers.may_send_handshake(now, self.timings, is_hurried=is_hurried):
             return  # a response went out meanwhile; the next tick tries again
         self._act(ClearSource(peer.number))
         peer.timers.attempts += 1
-        if not self._initiate(peer, now, wall, is_resend=True):
+        if not self._initiate(peer, now, wall, is_resend=True, is_forced=True):
             peer.timers.resend_at = None
 
     def _give_up(self, peer: Peer, now: Instant) -> None:
@@ -483,6 +486,8 @@ class Tunnel:
     def _handshake_complete(self, peer: Peer, slot: Slot, now: Instant, wall: WallTime) -> None:
         peer.timers.handshake_complete()
         peer.last_handshake = wall
+        if slot.kind is PskKind.PQ:
+            peer.last_pq_session = now
         peer.ring.proved(slot, now)
 
     # -- within

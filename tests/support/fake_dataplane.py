@@ -240,6 +240,10 @@ class FakeDataPlane:
         may_send = keypair.is_confirmed and keypair.is_sendable
         return may_send and self._alive(keypair) and self._passes(peer, keypair)
 
+    @staticmethod
+    def _by_age(*keypairs: Keypair | None) -> list[Keypair]:
+        return sorted((keypair for keypair in keypairs if keypair), key=lambda keypair: -keypair.birthdate)
+
     def _passes(self, peer: FakePeer, keypair: Keypair) -> bool:
         if peer.user_kinds == ANY_KIND:
             return True

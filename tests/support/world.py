@@ -13,6 +13,7 @@ from support.fake_dataplane import Datagram, FakeDataPlane, FakePeer, Transport
 from support.seeded import seeded_bytes
 
 from wgpy import crypto
+from wgpy.actions import InstallKeypair
 from wgpy.constants import MILLISECOND, Timings
 from wgpy.errors import RemoteError
 from wgpy.model import (
@@ -23,6 +24,7 @@ from wgpy.model import (
     PeerNumber,
     PresharedKey,
     PrivateKey,
+    PskKind,
     PublicKey,
     SocketAddress,
     WallTime,
@@ -121,7 +123,9 @@ class Host:
         if isinstance(datagram, Transport):
             confirmed = self.dataplane.receive(datagram, source)
             if confirmed is not None:
-                self.tunnel.session_confirmed(*confirmed, self.now, self.wall)
+                number, index = confirmed
+                self.tunnel.session_confirmed(number, index, self.now, self.wall)
+                self.confirmed(number, self.dataplane.keypairs[index][1].psk_kind)
         elif self.dataplane.admits(datagram, source):
             try:
                 self.tunnel.receive(datagram, source, self.now, self.wall)
@@ -133,6 +137,11 @@ class Host:
         self.dataplane.now = self.now
         for action in self.tunnel.take_actions():
             self.dataplane.perform(action)
+            if isinstance(action, InstallKeypair) and action.is_initiator:
+                self.confirmed(action.peer, action.psk_kind)
+
+    def confirmed(self, number: PeerNumber, kind: PskKind) -> None:
+        """A session stands; what else a host does then."""
 
     def received(self, number: PeerNumber = OTHER) -> list[bytes]:
         return [payload for payload, _ in self.dataplane.peers[number].received]
@@ -159,9 +168,12 @@ class World:
 
     def host(self, name: str, address: str) -> Host:
         host = Host(self, name, address, self.timings)
+        self.adopt(host)
+        return host
+
+    def adopt(self, host: Host) -> None:
         self.hosts[host.address] = host
         self.at(self.now + self._random.randrange(self._tick), lambda: self._tick_host(host))
-        return host
 
     def at(self, moment: int, call: Callable[[], None]) -> None:
         self._sequence += 1

@@ -177,3 +177,14 @@ def test_timings_are_overridden_by_name_in_seconds() -> None:
 def test_a_wrong_override_is_named(text: str) -> None:
     with pytest.raises(ConfigError, match="WGPY_TIMINGS"):
         T.with_overrides(text)
+
+
+def test_a_hurried_initiation_is_repeated_after_1_2_and_then_5_s() -> None:
+    state, delays = TimerState(), []
+    for attempt in range(4):
+        state.attempts = attempt
+        state.initiation_sent(Instant(0), 0, Timings(), is_hurried=True)
+        assert state.resend_at is not None
+        delays.append(state.resend_at // SECOND)
+        assert state.may_send_handshake(state.resend_at, Timings(), is_hurried=True)
+    assert delays == [1, 2, 4, 5]
