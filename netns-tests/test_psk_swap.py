@@ -1,0 +1,57 @@
+"""A preshared key changed while packets flow: a new session before the old one goes, and nothing is lost.
+
+h1: subject 10.7.0.1 ═ 10.99.0.1 ─── 10.99.0.2 ═ 10.7.0.2 other: h2
+"""
+
+import time
+
+import pytest
+from traffic import Echo, Numbered
+from tunnel import Tunnel, tunnel
+from wgpeer import Peer, WgpyPeer, preshared_key
+
+SWAPS = 3
+
+
+def set_key(t: Tunnel, which: str, key: str) -> None:
+    peer, remote = (t.subject, t.other) if which == "subject" else (t.other, t.subject)
+    peer.wg("peer", remote.keys.public, "preshared-key", "/dev/stdin", stdin=key)
+
+
+def swap_under_traffic(other: type[Peer], first: str, lag: float) -> None:
+    second = "other" if first == "subject" else "subject"
+    with tunnel(other, preshared=True) as t:
+        t.subject.ping(t.other.address4)
+        with Echo(t.h2, t.other.address4), Numbered(t.h1, t.other.address4, per_second=1000) as stream:
+            for _ in range(SWAPS):
+                key = preshared_key()
+                swapped = int(time.time())
+                set_key(t, first, key)
+                time.sleep(lag)  # the two ends never switch at once
+                set_key(t, second, key)
+                time.sleep(2.5)
+                assert t.subject.seen(t.other).latest_handshake >= swapped
+        assert stream.lost == []
+        assert stream.duplicates == 0
+        print(f"{other.name}: longest gap {stream.longest_gap() * 1000:.1f} ms, {len(stream.sent)} sent")
+
+
+@pytest.mark.parametrize("lag", [0.0, 0.3])
+@pytest.mark.parametrize("first", ["subject", "other"])
+def test_swap_between_two_of_ours_loses_nothing(first: str, lag: float) -> None:
+    swap_under_traffic(WgpyPeer, first, lag)
+
+
+@pytest.mark.parametrize("first", ["subject", "other"])
+def test_swap_with_another_implementation_loses_nothing(other: type[Peer], first: str) -> None:
+    swap_under_traffic(other, first, 0.3)
+
+
+def test_removing_the_key_on_both_sides_is_a_swap_too(other: type[Peer]) -> None:
+    with tunnel(other, preshared=True) as t:
+        t.subject.ping(t.other.address4)
+        with Echo(t.h2, t.other.address4), Numbered(t.h1, t.other.address4) as stream:
+            for which in ("subject", "other"):
+                set_key(t, which, "A" * 43 + "=")
+            time.sleep(3)
+        assert stream.lost == []
