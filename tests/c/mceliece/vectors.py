@@ -1,4 +1,4 @@
-"""Prints the McEliece vectors of the project as lines of words: a key, then ciphertexts with their secrets."""
+"""Prints the McEliece vectors of the project as lines of words: a key, then ciphertexts with secrets."""
 
 import json
 from pathlib import Path
