@@ -250,6 +250,17 @@ static void a_packet_before_the_first_heads_the_group(void)
     CHECK(coalesce.items[0].iov[2].iov_base == packets[0] + 40);
 }
 
+static void a_packet_with_psh_is_not_put_before_others(void)
+{
+    struct packet_shape later = tcp, earlier = tcp;
+    later.sequence = 1000;
+    earlier.flags = 0x18;
+    coalesce_begin(&coalesce, true, true, true);
+    add_shape(0, &later);
+    add_shape(1, &earlier);
+    CHECK_EQUAL(coalesce_finish(&coalesce), 2);
+}
+
 static void a_damaged_packet_is_written_as_it_is(void)
 {
     struct packet_shape shape = tcp;
@@ -323,6 +334,7 @@ int main(void)
     RUN(a_group_stays_within_an_ip_packet);
     RUN(psh_ends_a_group_and_is_carried);
     RUN(a_packet_before_the_first_heads_the_group);
+    RUN(a_packet_with_psh_is_not_put_before_others);
     RUN(a_damaged_packet_is_written_as_it_is);
     RUN(flags_other_than_ack_and_psh_are_never_merged);
     RUN(udp_without_a_checksum_stays_alone);
