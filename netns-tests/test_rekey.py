@@ -14,12 +14,13 @@ from wgpeer import Peer, WgpyPeer
 RENEWALS = 3
 
 
-def renew_under_load(other: type[Peer]) -> None:
+def renew_under_load(other: type[Peer], *load: str) -> None:
+    """Several renewals while iperf3 sends `load` and a numbered stream is echoed."""
     with tunnel(other, environment=FAST_REKEY) as t, Capture(t.h1, "eth0", "udp") as wire:
         t.subject.ping(t.other.address4)
         server = t.h2.spawn("iperf3", "-s", "-1", "-B", t.other.address4)
         wait_until(lambda: t.h2.run("ss", "-Hltn", "sport = :5201"), 5, "iperf3 to listen")
-        client = t.h1.spawn("iperf3", "-c", t.other.address4, "-t", "11", "-b", "200M")
+        client = t.h1.spawn("iperf3", "-c", t.other.address4, "-t", "11", *load)
         with Echo(t.h2, t.other.address4), Numbered(t.h1, t.other.address4) as stream:
             wait_until(lambda: len(wire.messages(2)) > RENEWALS, 20, "renewals")
         assert client.wait(20) == 0, client.output()
@@ -30,11 +31,11 @@ def renew_under_load(other: type[Peer]) -> None:
 
 
 def test_renewal_under_load_loses_nothing(other: type[Peer]) -> None:
-    renew_under_load(other)
+    renew_under_load(other, "-u", "-l", "1300", "-b", "20M")  # what an unenlarged socket buffer holds
 
 
 def test_renewal_between_two_of_ours_loses_nothing() -> None:
-    renew_under_load(WgpyPeer)
+    renew_under_load(WgpyPeer, "-b", "500M")
 
 
 def test_new_session_uses_new_indices_and_counts_from_zero(other: type[Peer]) -> None:
