@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 
 APT_BUILD := gcc make pkg-config libc6-dev python3-dev python3-venv libssl-dev
 APT_RUN := wireguard-tools iproute2 iperf3 nftables iputils-ping procps tcpdump
+APT_TEST := wireguard-go conntrack faketime
+APT_PEERS := cmake clang libclang-dev libsodium-dev
 APT_X86 := libipsec-mb-dev
 APT_CHECK := clang libclang-rt-dev clang-tidy valgrind
 
@@ -35,6 +37,7 @@ unit: build
 	$(BIN)/python -m pytest -q tests
 
 netns: build
+	@packaging/apt-install $(APT_TEST)
 	WGPY_REQUIRE_NETNS=1 $(BIN)/python -m pytest -q netns-tests -m "not interop and not slow"
 
 # A random story a seed of two ends on a bad network; a failing seed is printed and can be replayed alone.
@@ -74,5 +77,23 @@ tidy:
 	@packaging/apt-install $(APT_CHECK)
 	$(C_TESTS) tidy
 
+# The same namespace tests against real peers, built once from their own registries where Go and Cargo are.
+PEERS := netns-tests/peers
+interop: build
+	@packaging/apt-install $(APT_TEST)
+	@! command -v cargo >/dev/null || packaging/apt-install --optional $(APT_PEERS)
+	$(PEERS)/build-peers
+	$(BIN)/python -m pytest -q netns-tests -m "interop and not slow"
+	test ! -e $(PEERS)/build/lib/liboqs.so || \
+	    WGPY_LIBOQS=$(CURDIR)/$(PEERS)/build/lib/liboqs.so $(BIN)/python -m pytest -q tests/rosenpass/test_kem.py
+
+# Beside the newest wireguard-go, in turns; `make bench BENCH=--quick` takes two minutes.
+bench: build
+	$(PEERS)/build-peers wireguard-go
+	$(BIN)/python bench/run.py $(BENCH)
+
+demo: build
+	@$(BIN)/python bench/demo.py
+
 clean:
-	rm -rf build dist *.egg-info tun/*.so rosenpass/*.so tests/c/build
+	rm -rf build dist *.egg-info tun/*.so rosenpass/*.so tests/c/build bench/out
