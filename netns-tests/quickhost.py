@@ -21,9 +21,11 @@ if find_spec("wgpy.daemon") is not None:
     DEVICES["wgpy"] = {}
 DEVICE = os.environ.get("WGPY_QUICK_DEVICE", list(DEVICES)[-1])
 
+# Link-local addresses come and go by themselves in a namespace's first seconds.
 SNAPSHOT = """
-ip -o link | sed 's/@[^:]*:/:/'; ip address
-ip route show table all; ip -6 route show table all; ip rule; ip -6 rule; nft list ruleset
+((ip -o link; ip -o address) | sed 's/^[0-9]*: //; s/@[^:]*:/:/'
+ip route show table all; ip -6 route show table all; ip rule; ip -6 rule) | grep -v -e fe80: -e ff00::/8
+nft list ruleset
 stat -c %i /etc/resolv.conf; cat /etc/resolv.conf; cat /proc/sys/net/ipv4/conf/all/src_valid_mark
 ls -A /run/wireguard /run/wgpy 2>/dev/null | sed "/:$/d;/^$/d"
 """

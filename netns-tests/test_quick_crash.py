@@ -30,7 +30,6 @@ KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
 @pytest.fixture
 def quick(hosts: tuple[Namespace, Namespace], tmp_path: Path) -> QuickHost:
     h1, _ = hosts
-    wait_until(lambda: "tentative" not in h1.ip("address"), 5, "addresses to settle")
     return QuickHost(h1, tmp_path, DEVICES[DEVICE])
 
 

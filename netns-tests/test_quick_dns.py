@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from lab import PROJECT, Namespace
-from quickhost import DEVICES, WGPY, QuickHost, fake, path_with
+from quickhost import DEVICE, DEVICES, WGPY, QuickHost, fake, path_with
 
 pytestmark = pytest.mark.netns
 
@@ -23,7 +23,7 @@ signal.pause()
 
 @pytest.fixture
 def quick(hosts: tuple[Namespace, Namespace], tmp_path: Path) -> QuickHost:
-    return QuickHost(hosts[0], tmp_path, DEVICES["wireguard-go"])
+    return QuickHost(hosts[0], tmp_path, DEVICES[DEVICE])
 
 
 def recording(quick: QuickHost, name: str, log: Path) -> dict[str, str]:

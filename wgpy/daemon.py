@@ -178,7 +178,7 @@ class Daemon:
         assert self._handover.setup_fd is not None
         asyncio.get_running_loop().remove_reader(self._handover.setup_fd)
         if not self._handover.read_setup():
-            self._ended.set()
+            self._leave()  # `up` died: undo what it had done
             return
         try:
             self._handover.set_up_done()

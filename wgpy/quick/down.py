@@ -17,6 +17,10 @@ from wgpy.quick.undo import network_namespace, undo
 LOCK_WAIT_S = 60.0  # an `up` may be waiting for a name server
 
 
+class NotUp(WgpyError):  # noqa: N818
+    """There is nothing of ours to take down."""
+
+
 def down(name: str, leaving_anyway: bool = False) -> None:
     """Take a tunnel down; `name` is a path or an interface name.
 
@@ -25,12 +29,13 @@ def down(name: str, leaving_anyway: bool = False) -> None:
         leaving_anyway: the device process is about to end, so a SaveConfig that fails stops nothing.
 
     Raises:
-        WgpyError: it is not up, or something could not be undone or failed on the way; all the rest was done.
+        NotUp: there is no journal of it.
+        WgpyError: something could not be undone or failed on the way; all the rest was done.
     """
     interface = interface_of(name)
     with interface_lock(interface, LOCK_WAIT_S), Rtnl() as rtnl:
         if Journal.read(journal_path(interface)) is None:
-            raise WgpyError(_not_ours(interface, rtnl))
+            raise NotUp(_not_ours(interface, rtnl))
         failures = take_down(interface, rtnl, leaving_anyway)
     if failures:
         raise WgpyError(f"{interface} is down, but: {'; '.join(str(failure) for failure in failures)}")

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 from wgpy.errors import WgpyError
-from wgpy.quick.down import down
+from wgpy.quick.down import NotUp, down
 from wgpy.quick.process import DeviceProcess
 from wgpy.quick.programs import say, warn
 from wgpy.quick.reload import reload
@@ -22,7 +22,7 @@ WATCHED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
 
 def stay(name: str, device: DeviceProcess) -> None:
-    """Return when TERM or INT came and the tunnel was taken down.
+    """Return when the tunnel was taken down, by TERM or INT or by somebody's `wgpy down`.
 
     Raises:
         WgpyError: the device process ended on its own account; the host was cleaned up.
@@ -39,12 +39,20 @@ def stay(name: str, device: DeviceProcess) -> None:
                 return
             status = device.poll()
             if status is not None:
-                down(name, leaving_anyway=True)
-                how = f"exit {status}" if status >= 0 else f"signal {-status}"
-                raise WgpyError(
-                    f"{device.interface}: the device process ended ({how}); the host was cleaned up"
-                )
+                _after_the_end(name, device.interface, status)
+                return
             _bury_orphans()
+
+
+def _after_the_end(name: str, interface: str, status: int) -> None:
+    try:
+        down(name, leaving_anyway=True)
+    except NotUp:
+        return  # somebody's `wgpy down` ended it
+    except WgpyError as failure:
+        warn(failure)
+    how = f"exit {status}" if status >= 0 else f"signal {-status}"
+    raise WgpyError(f"{interface}: the device process ended ({how})")
 
 
 def notify(state: str) -> None:

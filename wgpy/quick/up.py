@@ -9,11 +9,11 @@ import pwd
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
-from tun.rtnl import Rtnl
+from tun.rtnl import Link, Rtnl
 from wgpy import privileges, uapi_client
 from wgpy.config_files import QuickFile, read_quick_file
 from wgpy.config_update import setconf
@@ -106,6 +106,7 @@ class _Attempt:
     def run(self, arranged: dict[str, str], detached: bool) -> process.DeviceProcess:
         config = self._file.config
         recorder = self._recorder = Recorder(journal_path(self._interface), self._head())
+        handed_in_link = self._rtnl.link(self._interface)  # as it was before the device process had it
         create = CreateDevice(self._interface, handed_in=self._descriptors.tun is not None)
         recorder.step(create)
         say(create)
@@ -120,7 +121,7 @@ class _Attempt:
             # Before the link is up: no user packet shall find a strict peer without its gate.
             uapi_client.configure_rosenpass(self._interface, self._rosenpass)
         with shared_lock():
-            self._arrange(update)
+            self._arrange(update, handed_in_link)
         recorder.hooks()
         self._hooks(config.post_up)
         if device.poll() is not None:
@@ -140,9 +141,11 @@ class _Attempt:
             config.save_config,
         )
 
-    def _arrange(self, update: DeviceUpdate) -> None:
+    def _arrange(self, update: DeviceUpdate, handed_in_link: Link | None) -> None:
         endpoints = [peer.endpoint.ip for peer in update.peers if peer.endpoint is not None]
         facts = survey(self._interface, endpoints, self._rtnl)
+        if handed_in_link is not None:
+            facts = replace(facts, link_mtu=handed_in_link.mtu, link_up=handed_in_link.up)
         planned = plan(self._interface, self._file.config, update.fwmark or 0, facts)
         for warning in planned.warnings:
             warn(warning)
