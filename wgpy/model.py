@@ -13,7 +13,7 @@ WallTime = NewType("WallTime", int)  # ns since the Unix epoch
 PublicKey = NewType("PublicKey", bytes)
 PrivateKey = NewType("PrivateKey", bytes)
 PresharedKey = NewType("PresharedKey", bytes)
-PeerNumber = NewType("PeerNumber", int)  # what DataPlane.add_peer returned
+PeerNumber = NewType("PeerNumber", int)  # what DataPlane.peer_add returned
 
 KEY_LEN = 32
 SECOND = 1_000_000_000

@@ -93,7 +93,10 @@ static void lock_init(pthread_rwlock_t *lock)
 
 static int check_config(const struct dp_config *config)
 {
-    if (config->tun_fd < 0 || fcntl(config->tun_fd, F_GETFL) < 0)
+    int flags = config->tun_fd < 0 ? -1 : fcntl(config->tun_fd, F_GETFL);
+
+    /* a read that blocks would block under the lock */
+    if (flags < 0 || fcntl(config->tun_fd, F_SETFL, flags | O_NONBLOCK) < 0)
         return -EBADF;
     if (!config->max_peers || config->max_peers > DP_MAX_PEERS || !config->reject_after_time_ns ||
         !config->reject_after_messages || config->reject_after_messages > REJECT_AFTER_MESSAGES)
@@ -206,10 +209,21 @@ static void free_peers(struct dp *dp)
             peer_destroy(dp, dp->peers[number]);
 }
 
+/* The caller should have waited; freeing under a worker's feet would be worse than waiting here. */
+static void await_runs(struct dp *dp)
+{
+    struct timespec pause = {.tv_nsec = 100000};
+
+    dp_stop(dp);
+    while (atomic_load(&dp->outbound_runs) || atomic_load(&dp->inbound_runs))
+        nanosleep(&pause, NULL);
+}
+
 void dp_free(struct dp *dp)
 {
     if (!dp)
         return;
+    await_runs(dp);
     free_peers(dp);
     outbound_free(dp->outbound);
     inbound_free(dp->inbound);
@@ -448,9 +462,14 @@ int dp_allowed_ip_lookup(struct dp *dp, const struct dp_address *address, uint32
 
 int dp_index_reserve(struct dp *dp, uint32_t number, uint32_t *out)
 {
-    if (!lock_peer(dp, number))
+    struct peer *peer = lock_peer(dp, number);
+    int result;
+
+    if (!peer)
         return -ENOENT;
-    return unlock_with(dp, index_reserve(&dp->indices, number, out));
+    result = index_reserve(&dp->indices, number, out);
+    peer->handshakes += result == 0;
+    return unlock_with(dp, result);
 }
 
 /* A keypair's index goes with its keypair, never alone. */
@@ -461,8 +480,10 @@ int dp_index_release(struct dp *dp, uint32_t index)
 
     pthread_rwlock_wrlock(&dp->lock);
     entry = index_find(&dp->indices, index);
-    if (entry && entry->kind == INDEX_HANDSHAKE)
+    if (entry && entry->kind == INDEX_HANDSHAKE) {
+        peer_find(dp, entry->peer)->handshakes--; /* a peer's indices go with it: it is there */
         result = index_release(&dp->indices, index);
+    }
     return unlock_with(dp, result);
 }
 

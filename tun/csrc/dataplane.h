@@ -4,9 +4,10 @@
  *
  * The data plane moves packets between one TUN and one or two UDP sockets. It knows keypairs, allowed IPs and
  * endpoints; it knows nothing of handshakes beyond the cheap checks that keep a stranger's packet cheap
- * (length, mac1, cookie, rate limit, receiver index). It enforces what must never happen: sending or accepting
- * beyond REJECT_AFTER_*, replays, packets from a source that is not the peer's, user packets through the gate.
- * What should happen (rekey, keepalive, retry) is decided by Python from dp_records and dp_events.
+ * (length, mac1, cookie, rate limit, receiver index). It enforces what must never happen: sending or
+ * accepting beyond REJECT_AFTER_*, replays, packets from a source that is not the peer's, user packets
+ * through the gate. What should happen (rekey, keepalive, retry) is decided by Python from dp_records and
+ * dp_events.
  *
  * Calls return 0 or a count, else -errno as listed. Pointer arguments are borrowed for the call. Keys are
  * copied in and wiped with explicit_bzero. All times are ns of CLOCK_BOOTTIME. Peers are named by the number
@@ -42,13 +43,13 @@ struct dp_endpoint {
 };
 
 /* Offloads and fall-backs; every one can be switched off by configuration. */
-#define DP_FEATURE_TSO 0x01         /* TCP super-packets from the TUN */
-#define DP_FEATURE_USO 0x02         /* UDP super-packets from and to the TUN */
-#define DP_FEATURE_UDP_GSO 0x04     /* UDP_SEGMENT on the sockets */
-#define DP_FEATURE_UDP_GRO 0x08     /* UDP_GRO on the sockets */
+#define DP_FEATURE_TSO 0x01          /* TCP super-packets from the TUN */
+#define DP_FEATURE_USO 0x02          /* UDP super-packets from and to the TUN */
+#define DP_FEATURE_UDP_GSO 0x04      /* UDP_SEGMENT on the sockets */
+#define DP_FEATURE_UDP_GRO 0x08      /* UDP_GRO on the sockets */
 #define DP_FEATURE_TUN_COALESCE 0x10 /* merged super-packets into the TUN */
 #define DP_FEATURE_ECN 0x20
-#define DP_FEATURE_ICMP 0x40        /* unreachable errors for packets without a way out */
+#define DP_FEATURE_ICMP 0x40 /* unreachable errors for packets without a way out */
 #define DP_FEATURE_ALL 0x7f
 
 #define DP_AEAD_AUTO 0
@@ -56,7 +57,7 @@ struct dp_endpoint {
 #define DP_AEAD_IPSEC_MB 2
 
 struct dp_config {
-    int tun_fd;                    /* non-blocking; with vnet header iff tun_has_vnet_header */
+    int tun_fd; /* made non-blocking; with vnet header iff tun_has_vnet_header */
     int tun_has_vnet_header;
     uint32_t mtu;
     uint32_t features;             /* DP_FEATURE_*: wanted; what the kernel refuses is taken out */
@@ -98,37 +99,37 @@ struct dp_gate {
 };
 
 /* One record per peer number, read by Python as a numpy array without a copy. Counters only grow, except that
- * a peer's record is zeroed when its number is given out. Stamps are ns of CLOCK_BOOTTIME, 0 = never. "auth" is
- * any authenticated packet (data, keepalive, initiation, response), "data" a non-empty one. */
+ * a peer's record is zeroed when its number is given out. Stamps are ns of CLOCK_BOOTTIME, 0 = never. "auth"
+ * is any authenticated packet (data, keepalive, initiation, response), "data" a non-empty one. */
 struct dp_record {
     /* written by the outbound worker */
-    uint64_t tx_bytes;            /* whole UDP payloads of all message types */
-    uint64_t tx_packets;          /* transport data */
-    uint64_t tx_dropped;          /* staged packets dropped, whatever the reason */
-    uint64_t tx_errors;           /* sends the kernel refused */
-    uint64_t tx_gated;            /* user packets that had to wait for the gate */
+    uint64_t tx_bytes;   /* whole UDP payloads of all message types */
+    uint64_t tx_packets; /* transport data */
+    uint64_t tx_dropped; /* staged packets dropped, whatever the reason */
+    uint64_t tx_errors;  /* sends the kernel refused */
+    uint64_t tx_gated;   /* user packets that had to wait for the gate */
     uint64_t last_tx_auth_ns;
     uint64_t last_tx_data_ns;
-    uint64_t tx_unanswered_ns;    /* first data sent since the last auth packet received; 0 = all answered */
+    uint64_t tx_unanswered_ns; /* first data sent since the last auth packet received; 0 = all answered */
     /* written by the inbound worker */
     uint64_t rx_bytes;
     uint64_t rx_packets;
-    uint64_t rx_dropped;          /* authenticated, but malformed inside or from a source not allowed */
+    uint64_t rx_dropped; /* authenticated, but malformed inside or from a source not allowed */
     uint64_t rx_replayed;
-    uint64_t rx_gated;            /* user packets refused by the gate */
+    uint64_t rx_gated; /* user packets refused by the gate */
     uint64_t last_rx_auth_ns;
     uint64_t last_rx_data_ns;
-    uint64_t rx_unanswered_ns;    /* first data received since the last auth packet sent; 0 = all answered */
+    uint64_t rx_unanswered_ns; /* first data received since the last auth packet sent; 0 = all answered */
     /* written under the exclusive lock */
     uint64_t current_birthdate_ns; /* of the keypair control packets use; 0 = no current keypair */
     uint64_t user_birthdate_ns;    /* of the keypair user packets use; 0 = none passes the gate */
     uint64_t user_psk_birthdate_ns;
-    uint32_t current_index;        /* local index */
-    uint32_t current_flags;        /* DP_KEYPAIR_* */
+    uint32_t current_index; /* local index */
+    uint32_t current_flags; /* DP_KEYPAIR_* */
     uint32_t current_psk_kind;
     uint32_t user_psk_kind;
-    uint32_t in_use;               /* 1 while the number names a peer */
-    uint32_t staged;               /* packets waiting now */
+    uint32_t in_use; /* 1 while the number names a peer */
+    uint32_t staged; /* packets waiting now */
     uint64_t reserved[10];
 };
 #define DP_KEYPAIR_INITIATOR 0x01
@@ -191,14 +192,14 @@ int dp_allowed_ip_lookup(struct dp *dp, const struct dp_address *address, uint32
 int dp_index_reserve(struct dp *dp, uint32_t peer, uint32_t *out);
 int dp_index_release(struct dp *dp, uint32_t index);
 
-/* Slots as the kernel module's: an initiator's keypair becomes current, a responder's next. -ENOENT: the index
- * is not reserved for this peer. */
+/* Slots as the kernel module's: an initiator's keypair becomes current, a responder's next. -ENOENT: the
+ * index is not reserved for this peer. */
 int dp_keypair_install(struct dp *dp, uint32_t peer, const struct dp_keypair_config *keypair);
 int dp_keypairs_clear(struct dp *dp, uint32_t peer);        /* wipe all slots, release their indices */
 int dp_keypairs_stop_sending(struct dp *dp, uint32_t peer); /* private key changed: receive only */
 
-/* A handshake message to the peer's endpoint, DSCP AF41; counts and stamps it. -EDESTADDRREQ, -ENETDOWN or the
- * kernel's errno. */
+/* A handshake message to the peer's endpoint, DSCP AF41; counts and stamps it. -EDESTADDRREQ, -ENETDOWN or
+ * the kernel's errno. */
 int dp_send_handshake(struct dp *dp, uint32_t peer, const uint8_t *message, size_t length);
 /* Python authenticated a handshake message of this peer: endpoint roams, stamps and rx_bytes follow. */
 int dp_peer_authenticated(struct dp *dp, uint32_t peer, const struct dp_endpoint *source, uint32_t length);
@@ -206,7 +207,8 @@ int dp_peer_authenticated(struct dp *dp, uint32_t peer, const struct dp_endpoint
 int dp_peer_flush(struct dp *dp, uint32_t peer, int keepalive);
 int dp_peer_drop_staged(struct dp *dp, uint32_t peer);
 
-/* run: each blocks without the GIL until dp_stop; 0, or -errno when the TUN or the sockets are gone for good */
+/* run: each blocks without the GIL until dp_stop; 0, or -errno when the TUN or the sockets are gone for good
+ */
 int dp_run_outbound(struct dp *dp);
 int dp_run_inbound(struct dp *dp);
 void dp_stop(struct dp *dp);

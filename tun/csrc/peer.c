@@ -37,7 +37,8 @@ void peer_destroy(struct dp *dp, struct peer *peer)
 {
     allowedips_remove_peer(dp->allowed_ips, peer->number);
     peer_clear_keypairs(dp, peer);
-    index_release_peer(&dp->indices, peer->number);
+    if (peer->handshakes)
+        index_release_peer(&dp->indices, peer->number);
     peer_drop_staged(dp, peer);
     loop_filter_remove(dp, &peer->endpoint.remote);
     if (peer->flush)
@@ -74,6 +75,7 @@ int peer_install_keypair(struct dp *dp, struct peer *peer, const struct dp_keypa
     if (!keypair)
         return -ENOMEM;
     index_install(&dp->indices, config->local_index, peer->number, keypair);
+    peer->handshakes--;
     keypair_slots_install(&peer->slots, keypair, &peer->gate, now_boottime_ns(), &out);
     dispose(dp, &out);
     peer->segments_refused = false;

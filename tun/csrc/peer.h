@@ -22,6 +22,7 @@ struct peer {
     struct dp_gate gate;         /* [cfg] */
     bool gate_is_open;           /* [cfg] the common case in one look */
     struct keypair_slots slots;  /* [cfg] */
+    uint32_t handshakes;         /* [cfg] indices reserved and not yet a keypair's */
     struct staged staged;        /* [tx] */
     uint64_t wanted_ns;          /* [tx] when WANT_SESSION was raised last */
     bool segments_refused;       /* [tx] this path takes no UDP_SEGMENT; forgotten with endpoint or keypair */
