@@ -13,13 +13,13 @@ Legal transitions; everything else leaves the slots as they are:
 
     | event                       | pending | current      | previous    | follow-up handshake             |
     |-----------------------------|---------|--------------|-------------|---------------------------------|
-    | pending(osk)                | osk     |              |             |                                 |
+    | pending(osk)                | osk     |              |             | in 2 s, until it is confirmed   |
     | confirmed(osk) = pending    | -       | pending      | old current | in 1 s; at once after a wasted  |
     |                             |         |              |             | response                        |
     | confirmed(osk), another     | -       | osk          | old current | at once                         |
     | confirmed(osk) = current    |         |              |             |                                 |
     | proved(pending)             | -       | pending      | old current | none                            |
-    | proved(newest)              |         |              |             | none                            |
+    | proved(newest)              |         |              |             | none, unless one is pending     |
     | proved(older)               |         |              |             | after 1, 2, 4 ... 15 s          |
     | stale()                     | -       |              |             |                                 |
     | age limit of a slot         | -       | -            | -           |                                 |
@@ -42,6 +42,9 @@ _SEED_HALF: Final = 16
 _WALK_SPACING: Final = 1 * SECOND
 # A response on an older slot this short before the confirmation was the peer's try to use the new key.
 _WASTED_WITHIN: Final = 2 * SECOND
+# Only our own initiation can prove a pending key: as responder we mix the one before. The last message of the
+# exchange makes that needless, if it comes.
+_PROBE_AFTER: Final = 2 * SECOND
 # A peer that tries again only after this long begins at the newest slot once more.
 _WALK_FORGET: Final = 90 * SECOND
 
@@ -93,6 +96,7 @@ class PskRing:
         self._responses = 0  # unconfirmed ones in a row, each a second or more after the one before
         self._last_response: Instant | None = None  # since the last proof
         self._answered: Instant | None = None
+        self._carrying: Slot | None = None  # the slot of the newest proven session
         self._follow_up_at: Instant | None = None
         self._follow_up_delay = timings.follow_up_first
 
@@ -129,7 +133,7 @@ class PskRing:
         """Plain WireGuard again; outputs and seed are wiped."""
         for slot in (self._seed, self._pending, self._current, self._previous):
             _wipe(slot)
-        self._seed = self._pending = self._current = self._previous = None
+        self._seed = self._pending = self._current = self._previous = self._carrying = None
         self._settle()
         self._reset_walk()
 
@@ -143,8 +147,12 @@ class PskRing:
 
     def pending(self, osk: Buffer, now: Instant) -> None:
         """Our run produced a key that the other end may not have yet."""
+        slot = _output(osk, now)
         _wipe(self._pending)
-        self._pending = _output(osk, now)
+        self._pending = slot
+        if self._follow_up_at is None:
+            self._follow_up_delay = 2 * self._timings.follow_up_first
+            self._follow_up_at = Instant(now + _PROBE_AFTER)
 
     def confirmed(self, osk: Buffer, now: Instant) -> None:
         """Both ends have this key: as Rosenpass responder at InitConf, as initiator at EmptyData.
@@ -168,6 +176,7 @@ class PskRing:
         """No renewal came in time: what was confirmed serves until its age limit, never a constant."""
         _wipe(self._pending)
         self._pending = None
+        self._settle_if_done()
 
     # -- what a handshake is made with
 
@@ -212,9 +221,8 @@ class PskRing:
         self._reset_walk()
         if slot is self._pending:
             self._promote(slot)
-        if slot is self.newest:
-            self._settle()
-        elif self._follow_up_at is None:
+        self._carrying = slot
+        if not self._settle_if_done() and self._follow_up_at is None:
             self._schedule_follow_up(now)
 
     # -- time
@@ -233,14 +241,13 @@ class PskRing:
         if self._retired is not None and now >= self._retired[1]:
             self._forget_retired()
         limit = self._timings.pq_key_max_age
-        had_output = self.has_output
         for name in ("_pending", "_current", "_previous"):
             slot: Slot | None = getattr(self, name)
             if slot is not None and now - slot.birthdate >= limit:
                 _wipe(slot)
                 setattr(self, name, None)
-        if had_output and not self.has_output:
-            self._settle()
+                if not self.has_output and self._pending is None:
+                    self._settle()  # nothing better than the interim key is left to move to
 
     @property
     def expires_at(self) -> Instant | None:
@@ -281,6 +288,12 @@ class PskRing:
     def _schedule_follow_up(self, now: Instant) -> None:
         self._follow_up_at = Instant(now + self._follow_up_delay)
         self._follow_up_delay = min(2 * self._follow_up_delay, self._timings.follow_up_last)
+
+    def _settle_if_done(self) -> bool:
+        is_done = self._pending is None and self._carrying is self.newest
+        if is_done:
+            self._settle()
+        return is_done
 
     def _settle(self) -> None:
         self._follow_up_at = None

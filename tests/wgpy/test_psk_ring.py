@@ -107,8 +107,8 @@ def stale(made: PskRing) -> None:
 
 CASES = [
     Case("nothing", (), [SEED], SEED, None),
-    Case("pending", (pending(OSK1),), [OSK1, SEED], SEED, None),
-    Case("pending replaced", (pending(OSK1), pending(OSK2)), [OSK2, SEED], SEED, None),
+    Case("pending", (pending(OSK1),), [OSK1, SEED], SEED, 2),
+    Case("pending replaced", (pending(OSK1), pending(OSK2)), [OSK2, SEED], SEED, 2),
     Case("initiator confirmed", (pending(OSK1), confirmed(OSK1)), [OSK1, SEED], OSK1, 1),
     Case("responder confirmed", (confirmed(OSK1),), [OSK1, SEED], OSK1, 0),
     Case("confirmed twice", (confirmed(OSK1), proved(OSK1), confirmed(OSK1)), [OSK1, SEED], OSK1, None),
@@ -120,7 +120,7 @@ CASES = [
         (confirmed(OSK1), proved(OSK1), pending(OSK2)),
         [OSK2, OSK1, SEED],
         OSK1,
-        None,
+        2,
     ),
     Case("pending proved", (pending(OSK1), proved(OSK1)), [OSK1, SEED], OSK1, None),
     Case(
@@ -132,7 +132,7 @@ CASES = [
     ),
     Case("newest proved", (confirmed(OSK1), proved(OSK1)), [OSK1, SEED], OSK1, None),
     Case("interim proved", (proved(SEED),), [SEED], SEED, None),
-    Case("interim proved beside pending", (pending(OSK1), proved(SEED)), [OSK1, SEED], SEED, None),
+    Case("interim proved beside pending", (pending(OSK1), proved(SEED)), [OSK1, SEED], SEED, 2),
     Case(
         "older proved",
         (confirmed(OSK1), proved(OSK1), confirmed(OSK2), proved(OSK1)),
@@ -140,7 +140,8 @@ CASES = [
         OSK2,
         0,
     ),
-    Case("stale drops pending", (pending(OSK1), stale), [SEED], SEED, None),
+    Case("stale drops pending", (pending(OSK1), stale), [SEED], SEED, 2),
+    Case("stale, proved before", (proved(SEED), pending(OSK1), stale), [SEED], SEED, None),
     Case("stale keeps current", (confirmed(OSK1), proved(OSK1), stale), [OSK1, SEED], OSK1, None),
 ]
 
@@ -188,6 +189,23 @@ def test_follow_ups_come_after_1_2_4_8_15_15_s_until_the_newest_carries() -> Non
     made.confirmed(OSK2, at(now))
     made.follow_up_started(at(now))
     assert made.follow_up_at == at(now + 1)  # starts small again
+
+
+def test_a_pending_key_that_nobody_confirms_is_probed_until_it_carries() -> None:
+    made = ring()
+    made.proved(made.newest, at(0))
+    made.pending(OSK1, at(0))
+    now, moments = 0.0, []
+    for _ in range(4):
+        assert made.follow_up_at is not None
+        now = (made.follow_up_at - START) / SECOND
+        moments.append(now)
+        made.follow_up_started(at(now))
+        made.proved(made.newest, at(now))  # the peer does not have it yet
+    assert moments == [2, 4, 8, 16]
+    made.proved(made.candidates(at(now))[0], at(now))
+    assert made.follow_up_at is None
+    assert mixed(made, now) == OSK1
 
 
 def test_a_session_on_an_older_slot_is_followed_up_after_1_s() -> None:

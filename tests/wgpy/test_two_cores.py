@@ -313,6 +313,9 @@ def test_rotations_under_traffic_lose_nothing_and_leak_nothing(confirm: bool) ->
     assert b.received() == a.received() == [b"%d" % number for number in range(sent)]
     assert carried_kinds(a) == carried_kinds(b) == {PskKind.PQ}
     assert not a.dataplane.peers[OTHER].rx_gated
+    world.run(20 * SECOND)
+    for host in (a, b):
+        assert host.tunnel.peer(OTHER).ring.follow_up_at is None
 
 
 def test_a_restarted_strict_end_heals_through_the_interim_key() -> None:

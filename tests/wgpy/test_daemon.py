@@ -1,0 +1,50 @@
+import pytest
+
+from tun.records import Aead, Feature
+from wgpy.daemon import Arguments, options_from, parse
+from wgpy.errors import ConfigError, UsageError
+from wgpy.model import SECOND
+
+
+@pytest.mark.parametrize(
+    ("argv", "environment", "expected"),
+    [
+        (["wg0"], {}, Arguments("wg0", foreground=False)),
+        (["-f", "wg0"], {}, Arguments("wg0", foreground=True)),
+        (["wg0", "--foreground"], {}, Arguments("wg0", foreground=True)),
+        (["wg0"], {"WG_PROCESS_FOREGROUND": "1"}, Arguments("wg0", foreground=True)),
+        (["wg0"], {"WG_PROCESS_FOREGROUND": "0"}, Arguments("wg0", foreground=False)),
+    ],
+)
+def test_arguments(argv: list[str], environment: dict[str, str], expected: Arguments) -> None:
+    assert parse(argv, environment) == expected
+
+
+@pytest.mark.parametrize("argv", [[], ["-f"], ["a", "b"], ["--help"], ["-x", "wg0"], [""]])
+def test_anything_else_is_a_usage_error(argv: list[str]) -> None:
+    with pytest.raises(UsageError):
+        parse(argv, {})
+
+
+def test_without_a_word_every_feature_is_wanted_and_the_papers_timings_hold() -> None:
+    options = options_from({})
+    assert options.features == Feature.ALL
+    assert options.aead is Aead.AUTO
+    assert options.timings.rekey_after_time == 120 * SECOND
+
+
+def test_features_the_aead_and_timings_can_be_chosen() -> None:
+    options = options_from(
+        {"WGPY_DISABLE": "tso,udp_gro", "WGPY_AEAD": "openssl", "WGPY_TIMINGS": "rekey_after_time=3"}
+    )
+    assert options.features == Feature.ALL & ~Feature.TSO & ~Feature.UDP_GRO
+    assert options.aead is Aead.OPENSSL
+    assert options.timings.rekey_after_time == 3 * SECOND
+
+
+@pytest.mark.parametrize(
+    "environment", [{"WGPY_DISABLE": "nonsense"}, {"WGPY_AEAD": "rot13"}, {"WGPY_TIMINGS": "x=1"}]
+)
+def test_a_wrong_choice_is_named(environment: dict[str, str]) -> None:
+    with pytest.raises((UsageError, ConfigError), match=next(iter(environment))):
+        options_from(environment)

@@ -1,0 +1,305 @@
+"""The real device over the real data plane, with a socket pair in place of its TUN; needs no privilege."""
+
+import asyncio
+import errno
+import json
+import re
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
+
+import pytest
+from support.planes import udp_packet
+from support.transcripts import GROUPS, replay
+
+from tun.device import Tun
+from wgpy import crypto
+from wgpy.device import Device, Options
+from wgpy.errors import WgpyError
+from wgpy.model import (
+    AllowedIpChange,
+    DeviceUpdate,
+    IpNetwork,
+    PeerUpdate,
+    Policy,
+    PresharedKey,
+    PrivateKey,
+    PublicKey,
+    SocketAddress,
+)
+from wgpy.rosenpass_settings import RosenpassSettings
+from wgpy.uapi import GetRequest, Hangup, RefusedRequest, RequestParser, SetRequest, format_errno, format_get
+
+ALICE, BOB = (PrivateKey(crypto.clamp(bytes([n]) * 32)) for n in (1, 2))
+ALICE_PUBLIC, BOB_PUBLIC = (PublicKey(crypto.public_key(key)) for key in (ALICE, BOB))
+EVERYTHING: tuple[IpNetwork, ...] = (ip_network("0.0.0.0/0"), ip_network("::/0"))
+
+
+class PairTun(Tun):
+    """A datagram pair: `kernel` is the test's end."""
+
+    def __init__(self) -> None:
+        ours, self.__dict__["kernel"] = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        ours.setblocking(False)
+        self.__dict__["state"] = {"up": True}
+        super().__init__(ours.detach(), has_vnet_header=False)
+
+    @property
+    def name(self) -> str:
+        return "wgtest"
+
+    @property
+    def is_up(self) -> bool:
+        return bool(self.__dict__["state"]["up"])
+
+    def set_up(self, up: bool) -> None:
+        self.__dict__["state"]["up"] = up
+
+    def write(self, packet: bytes) -> None:
+        self.__dict__["kernel"].send(packet)
+
+    def read(self) -> bytes:
+        kernel: socket.socket = self.__dict__["kernel"]
+        kernel.settimeout(5)
+        return kernel.recv(65535)
+
+
+@contextmanager
+def made(count: int = 1) -> Iterator[list[tuple[Device, PairTun]]]:
+    devices = []
+    for _ in range(count):
+        tun = PairTun()
+        devices.append((Device(tun, Options(max_peers=600), None, lambda: None), tun))
+    for device, _ in devices:
+        device.start()
+    yield devices
+    for device, tun in devices:
+        device.close()
+        tun.__dict__["kernel"].close()
+
+
+def on_loop(test: Callable[[], Awaitable[None]]) -> Callable[[], None]:
+    def run() -> None:
+        asyncio.run(test())  # type: ignore[arg-type]
+
+    run.__name__ = test.__name__
+    return run
+
+
+def peer(public_key: PublicKey = BOB_PUBLIC, **fields: object) -> PeerUpdate:
+    return PeerUpdate(public_key, **fields)  # type: ignore[arg-type]
+
+
+def converse(device: Device, sent: str) -> tuple[str, bool]:
+    reply = b""
+    for request in RequestParser(lambda zone: {"lo": 1}[zone]).feed(sent.encode()):
+        match request:
+            case Hangup():
+                return reply.decode(), True
+            case GetRequest():
+                reply += re.sub(rb"tx_bytes=\d+", b"tx_bytes=0", format_get(device.state()))  # keepalives
+            case SetRequest(update):
+                try:
+                    device.apply(update)
+                    reply += format_errno(0)
+                except OSError as error:
+                    reply += format_errno(error.errno)
+            case RefusedRequest(number, close):
+                reply += format_errno(number)
+                if close:
+                    return reply.decode(), True
+    return reply.decode(), False
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_recorded_conversations_with_wireguard_go_are_answered_alike(group: str) -> None:
+    async def run() -> None:
+        with made() as [(device, _)]:
+            replay(group, lambda sent: converse(device, sent))
+
+    asyncio.run(run())
+
+
+@on_loop
+async def test_two_devices_carry_packets_both_ways() -> None:
+    with made(2) as [(a, tun_a), (b, tun_b)]:
+        introduce(a, b)
+        for number, (near, far) in enumerate([(tun_a, tun_b), (tun_b, tun_a), (tun_a, tun_b)]):
+            packet = udp_packet("10.0.0.1", "10.0.0.2", b"packet %d" % number)
+            near.write(packet)
+            assert await asyncio.to_thread(far.read) == packet
+        seen = a.state().peers[0]
+        assert seen.last_handshake > 0
+        assert seen.tx_bytes > 148
+        assert seen.rx_bytes > 92
+        session = a.extra_state()["peers"][0]["session"]  # type: ignore[index]
+        assert session["psk_kind"] == "none"
+        assert session["initiator"] is True
+
+
+def introduce(a: Device, b: Device, psk: bytes = bytes(32)) -> None:
+    endpoint = SocketAddress(ip_address("127.0.0.1"), b.state().listen_port)
+    changes = tuple(AllowedIpChange(prefix) for prefix in EVERYTHING)
+    common = {"allowed_ips": changes, "preshared_key": PresharedKey(psk)}
+    b.apply(DeviceUpdate(BOB, peers=(peer(ALICE_PUBLIC, **common),)))
+    a.apply(DeviceUpdate(ALICE, peers=(peer(BOB_PUBLIC, endpoint=endpoint, **common),)))
+
+
+@on_loop
+async def test_a_preshared_key_that_differs_keeps_the_tunnel_shut() -> None:
+    with made(2) as [(a, tun_a), (b, _)]:
+        introduce(a, b, b"x" * 32)
+        b.apply(DeviceUpdate(peers=(peer(ALICE_PUBLIC, preshared_key=PresharedKey(b"y" * 32)),)))
+        tun_a.write(udp_packet("10.0.0.1", "10.0.0.2", b"x"))
+        await until(lambda: int(str(a.extra_state()["drops"]["AuthenticationError"])) > 0)  # type: ignore[index]
+        assert a.state().peers[0].last_handshake == 0
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    for _ in range(500):
+        try:
+            if condition():
+                return
+        except KeyError:
+            pass
+        await asyncio.sleep(0.01)
+    raise AssertionError("not within 5 s")
+
+
+@on_loop
+async def test_a_strict_peer_holds_user_packets_and_says_so() -> None:
+    with made(2) as [(a, tun_a), (b, tun_b)]:
+        introduce(a, b)
+        a.set_policy(BOB_PUBLIC, Policy.STRICT, has_rosenpass=True)
+        b.set_policy(ALICE_PUBLIC, Policy.STRICT, has_rosenpass=True)
+        packet = udp_packet("10.0.0.1", "10.0.0.2", b"secret")
+        tun_a.write(packet)
+        await until(lambda: a.extra_state()["peers"][0]["session"] is not None)  # type: ignore[index]
+        report = a.extra_state()["peers"][0]  # type: ignore[index]
+        assert report["session"]["psk_kind"] == "interim"
+        assert report["quantum"]["state"] == "pending"
+        await until(lambda: a.extra_state()["peers"][0]["staged"] == 1)  # type: ignore[index]
+
+        from wgpy.dispatch import boot_time, wall_time
+
+        number_a = a.tunnel.find_peer(BOB_PUBLIC).number  # type: ignore[union-attr]
+        number_b = b.tunnel.find_peer(ALICE_PUBLIC).number  # type: ignore[union-attr]
+        a.tunnel.rosenpass_pending(number_a, b"o" * 32, boot_time())
+        b.tunnel.rosenpass_confirmed(number_b, b"o" * 32, boot_time(), wall_time())
+        b.perform()
+        assert await asyncio.to_thread(tun_b.read) == packet
+        await until(lambda: a.extra_state()["peers"][0]["quantum"]["state"] == "yes")  # type: ignore[index]
+
+
+@on_loop
+async def test_what_a_set_does_shows_in_a_get() -> None:
+    with made() as [(device, _)]:
+        endpoint = SocketAddress(ip_address("2001:db8::1"), 7)
+        device.apply(
+            DeviceUpdate(
+                PrivateKey(b"\xff" * 32),
+                fwmark=0,
+                peers=(
+                    peer(
+                        preshared_key=PresharedKey(b"k" * 32),
+                        endpoint=endpoint,
+                        persistent_keepalive=25,
+                        allowed_ips=(AllowedIpChange(ip_network("10.0.0.0/8")),),
+                    ),
+                ),
+            )
+        )
+        state = device.state()
+        assert state.private_key == crypto.clamp(b"\xff" * 32)
+        (shown,) = state.peers
+        assert (shown.preshared_key, shown.endpoint, shown.persistent_keepalive) == (b"k" * 32, endpoint, 25)
+        assert shown.allowed_ips == (ip_network("10.0.0.0/8"),)
+        assert (b"k" * 32).hex() not in json.dumps(device.extra_state())
+        device.apply(DeviceUpdate(private_key=PrivateKey(bytes(32))))
+        assert device.state().private_key is None
+
+
+@on_loop
+async def test_update_only_and_remove_do_not_create() -> None:
+    with made() as [(device, _)]:
+        device.apply(DeviceUpdate(peers=(peer(update_only=True), peer(ALICE_PUBLIC, remove=True))))
+        assert device.state().peers == ()
+        device.apply(DeviceUpdate(peers=(peer(),)))
+        device.apply(DeviceUpdate(peers=(peer(update_only=True, persistent_keepalive=3),)))
+        assert device.state().peers[0].persistent_keepalive == 3
+        device.apply(DeviceUpdate(peers=(peer(remove=True),)))
+        assert device.state().peers == ()
+
+
+@on_loop
+async def test_a_removed_peers_number_serves_the_next_one_from_zero() -> None:
+    with made() as [(device, _)]:
+        device.apply(DeviceUpdate(peers=(peer(persistent_keepalive=9),)))
+        device.apply(DeviceUpdate(replace_peers=True, peers=(peer(ALICE_PUBLIC),)))
+        (shown,) = device.state().peers
+        assert (shown.public_key, shown.persistent_keepalive, shown.tx_bytes) == (ALICE_PUBLIC, 0, 0)
+
+
+@on_loop
+async def test_a_prefix_moves_to_its_newest_owner() -> None:
+    with made() as [(device, _)]:
+        prefix = AllowedIpChange(ip_network("10.0.0.0/24"))
+        device.apply(
+            DeviceUpdate(peers=(peer(allowed_ips=(prefix,)), peer(ALICE_PUBLIC, allowed_ips=(prefix,))))
+        )
+        assert [len(shown.allowed_ips) for shown in device.state().peers] == [0, 1]
+        device.apply(DeviceUpdate(peers=(peer(allowed_ips=(replace(prefix, remove=True),)),)))
+        assert [len(shown.allowed_ips) for shown in device.state().peers] == [0, 1]
+
+
+@on_loop
+async def test_a_taken_port_leaves_everything_as_it_was() -> None:
+    with made() as [(device, _)], socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("", 0))
+        port = device.state().listen_port
+        assert port
+        with pytest.raises(OSError, match="port") as caught:
+            device.apply(DeviceUpdate(listen_port=other.getsockname()[1]))
+        assert caught.value.errno == errno.EADDRINUSE
+        assert device.state().listen_port == port
+
+
+@on_loop
+async def test_down_closes_the_port_and_up_opens_the_same() -> None:
+    with made() as [(device, tun)]:
+        port = device.state().listen_port
+        tun.set_up(False)
+        await until(lambda: can_bind(port))
+        tun.set_up(True)
+        await until(lambda: not can_bind(port))
+        assert device.state().listen_port == port
+
+
+def can_bind(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return False
+        return True
+
+
+@on_loop
+async def test_more_peers_than_there_is_room_for_is_an_error_and_no_harm() -> None:
+    with made() as [(device, _)]:
+        many = tuple(peer(PublicKey(number.to_bytes(32))) for number in range(1, 602))
+        with pytest.raises(OSError, match="peer"):
+            device.apply(DeviceUpdate(peers=many))
+        assert len(device.state().peers) == 600
+        device.apply(DeviceUpdate(replace_peers=True))
+        assert device.state().peers == ()
+
+
+@on_loop
+async def test_rosenpass_settings_are_refused_or_taken_but_never_ignored() -> None:
+    with made() as [(device, _)]:
+        await device.configure_rosenpass(None)
+        with pytest.raises(WgpyError):
+            await device.configure_rosenpass(RosenpassSettings("/none", "/none", 1, (), ()))
