@@ -6,16 +6,15 @@ Reads no key and opens no socket. Keys of go-rosenpass are understood where they
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 from ..constants import DEFAULT_SUITE, DEFAULT_TIMERS, SECOND, SUITES, Suite, Timers
 from ..errors import ConfigError
 from ..hash_domains import WIREGUARD_PSK, OskLabel
-from .values import HostPort, WireguardOutput, read_host_port
+from .values import HostPort, WireguardOutput, read_host_port, read_listen
 
 TOP_KEYS = {"public_key", "secret_key", "listen", "verbosity", "peers", "timers", "single_port"}
 PEER_KEYS = {
@@ -187,11 +186,9 @@ class _Reader:
 
     def _listen(self, text: str) -> HostPort:
         try:
-            found = read_host_port(text)
-            ip_address(found.host.partition("%")[0])
-        except ValueError:
-            raise self._error("", "listen", f'"{text}" is not "address:port" or "[address]:port"') from None
-        return found
+            return read_listen(text)
+        except ValueError as error:
+            raise self._error("", "listen", str(error)) from None
 
     def _known(self, table: Mapping[str, Any], keys: set[str], at: str) -> None:
         for key in table:
@@ -255,7 +252,7 @@ def from_words(words: Sequence[str]) -> ExchangeConfig:
             case "secret-key" | "private-key":
                 own["secret_key"] = Path(_argument(queue, word)).expanduser()
             case "listen":
-                own["listen"] += (_host_port(_argument(queue, word), word),)
+                own["listen"] += (_value(read_listen, _argument(queue, word), word),)
             case "verbose":
                 own["verbose"] = True
             case "peer":
@@ -277,7 +274,7 @@ def _peer_from_words(queue: list[str], number: int) -> PeerEntry:
             case "public-key":
                 found["public_key"] = Path(_argument(queue, word)).expanduser()
             case "endpoint":
-                found["endpoint"] = _host_port(_argument(queue, word), word)
+                found["endpoint"] = _value(read_host_port, _argument(queue, word), word)
             case "preshared-key":
                 found["pre_shared_key"] = Path(_argument(queue, word)).expanduser()
             case "outfile":
@@ -309,9 +306,9 @@ def _argument(queue: list[str], word: str) -> str:
     return queue.pop(0)
 
 
-def _host_port(text: str, word: str) -> HostPort:
+def _value(read: Callable[[str], HostPort], text: str, word: str) -> HostPort:
     try:
-        return read_host_port(text)
+        return read(text)
     except ValueError as error:
         raise ConfigError(f"{word} {text}: {error}") from None
 

@@ -172,6 +172,7 @@ class Exchange:
 
     async def _close(self) -> None:
         self._worker.stop()
+        await asyncio.sleep(0)  # what it delivered last is on the loop already: keys reach their files
         for endpoint in self._endpoints.values():
             endpoint.close()
         for outputs in self._outputs.values():

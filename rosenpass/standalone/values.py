@@ -4,6 +4,7 @@ import base64
 import binascii
 import re
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,20 @@ def read_host_port(text: str) -> HostPort:
     if not found or int(found[3]) > 65535:
         raise ValueError(f'"{text}" is not "host:port" or "[address]:port"')
     return HostPort(found[1] or found[2], int(found[3]))
+
+
+def read_listen(text: str) -> HostPort:
+    """Read `address:port` or `[address]:port`; a name is no address.
+
+    Raises:
+        ValueError: says what is wrong with it.
+    """
+    try:
+        found = read_host_port(text)
+        ip_address(found.host.partition("%")[0])
+    except ValueError:
+        raise ValueError(f'"{text}" is not "address:port" or "[address]:port"') from None
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,11 +23,17 @@ log = logging.getLogger(__name__)
 
 STACK_SIZE = 8 * 1024 * 1024  # Classic McEliece wants more than some libc's threads have
 
+LONGEST_WAIT = 5.0  # s; a sleep of the machine does not count for a condition variable
 STUMBLE_PAUSE = 0.1  # s; a bug that returns at each turn shall not fill the disk with its log
 
 T = TypeVar("T")
 Command = Callable[[], None]
 Clock = Callable[[], int]
+
+
+def boot_time() -> int:
+    """Return ns since boot, sleep included: a key that is old for the peer is old here too."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
 class Worker:
@@ -36,14 +42,14 @@ class Worker:
     Args:
         server: handed over; nobody else may touch it from now on.
         deliver: takes the actions, in order, on the worker's thread; must not block.
-        clock: ns of the clock that the server's timers run on.
+        clock: ns of the clock that the server's timers run on; by default it counts while the machine sleeps.
     """
 
     def __init__(
         self,
         server: CryptoServer,
         deliver: Callable[[list[Action]], None],
-        clock: Clock = time.monotonic_ns,
+        clock: Clock = boot_time,
     ) -> None:
         self._server = server
         self._deliver = deliver
@@ -128,10 +134,10 @@ class Worker:
                 if (arrival := self._inbox.take()) is not None:
                     return lambda: self._receive(arrival.datagram, arrival.source)
                 deadline = self._server.next_deadline()
-                wait = None if deadline is None else (deadline - self._clock()) / SECOND
-                if wait is not None and wait <= 0:
+                wait = LONGEST_WAIT if deadline is None else (deadline - self._clock()) / SECOND
+                if wait <= 0:
                     return lambda: None  # _tick follows
-                self._wake.wait(wait)
+                self._wake.wait(min(wait, LONGEST_WAIT))
 
     def _receive(self, datagram: bytes, source: Address) -> None:
         before, begun = self._server.decapsulations, time.perf_counter_ns()

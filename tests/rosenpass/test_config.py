@@ -142,6 +142,7 @@ def test_the_words_of_the_rust_tool() -> None:
         ("public-key pk", "secret-key"),
         ("public-key", "needs a value"),
         ("public-key pk secret-key sk foo", "`foo`"),
+        ("public-key pk secret-key sk listen localhost:1", "address:port"),
         ("public-key pk secret-key sk peer outfile x", "public-key"),
         ("public-key pk secret-key sk peer public-key a endpoint b", "host:port"),
         ("public-key pk secret-key sk peer public-key a wireguard wg0 short", "WireGuard public key"),
