@@ -42,8 +42,17 @@ def _others() -> list[object]:
 
 @pytest.fixture(params=_others(), ids=lambda kind: kind.name)
 def other(request: pytest.FixtureRequest) -> type[Peer]:
-    """The implementation at the far end of the tunnel."""
-    kind: type[Peer] = request.param
+    """The implementation at the far end of the tunnel; the test runs once for each there is."""
+    return _present(request.param)
+
+
+@pytest.fixture
+def stock() -> type[Peer]:
+    """Some foreign implementation, for tests that are about our end alone."""
+    return _present(WireguardGoPeer)
+
+
+def _present(kind: type[Peer]) -> type[Peer]:
     for needed in (kind, SUBJECT):
         if needed.missing():
             pytest.skip(f"needs {needed.missing()}")
