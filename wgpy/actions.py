@@ -1,4 +1,4 @@
-"""What the Tunnel core asks of the data plane. Values only; wgpy.dispatch turns each into one call."""
+"""What the Tunnel core asks of the edge. Values only; wgpy.dispatch turns each into one call."""
 
 from dataclasses import dataclass, field
 
@@ -67,6 +67,14 @@ class StopSending:
 
 
 @dataclass(frozen=True, slots=True)
+class SessionStands:
+    """A session was confirmed by the other end; nothing for the data plane, news for the exchange."""
+
+    peer: PeerNumber
+    psk_kind: PskKind
+
+
+@dataclass(frozen=True, slots=True)
 class ClearSource:
     """Forget the cached local address: the kernel shall choose again."""
 
@@ -81,5 +89,6 @@ Action = (
     | DropStaged
     | ClearKeypairs
     | StopSending
+    | SessionStands
     | ClearSource
 )

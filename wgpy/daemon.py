@@ -4,8 +4,8 @@ Exit 0 from the parent means that the interface exists and its UAPI socket accep
 the interface is deleted or the socket file removed; then neither is left behind.
 
 Environment: WG_TUN_FD, WG_UAPI_FD, WG_UDP_FD (descriptors handed in), WG_PROCESS_FOREGROUND=1, LOG_LEVEL
-(verbose, debug, error, silent); WGPY_DISABLE (a comma list of offloads), WGPY_AEAD; WGPY_TIMINGS for test
-labs; what `wgpy up` arranges is in wgpy.quick.handover.
+(verbose, debug, error, silent); WGPY_DISABLE (a comma list of offloads), WGPY_AEAD; WGPY_TIMINGS and
+WGPY_ROSENPASS_TIMERS for test labs; what `wgpy up` arranges is in wgpy.quick.handover.
 
 Most imports wait until they are needed: numpy starts threads, and neither the fork nor the giving up of
 privileges may happen beside any.
@@ -217,7 +217,24 @@ def options_from(environment: Mapping[str, str]) -> "Options":
     aead = environment.get("WGPY_AEAD", "auto").upper()
     if aead not in Aead.__members__:
         raise UsageError(f"WGPY_AEAD: no such implementation: {aead.lower()}")
-    return Options(timings=timings_from(environment), features=features, aead=Aead[aead])
+    return Options(
+        timings=timings_from(environment),
+        features=features,
+        aead=Aead[aead],
+        rosenpass_seconds=_seconds(environment.get("WGPY_ROSENPASS_TIMERS", "")),
+    )
+
+
+def _seconds(text: str) -> dict[str, float]:
+    """Read "rekey_after_responder=5,reject_after=9.5"."""
+    found: dict[str, float] = {}
+    for item in filter(None, text.split(",")):
+        name, _, value = item.partition("=")
+        try:
+            found[name.strip()] = float(value)
+        except ValueError as error:
+            raise UsageError(f"WGPY_ROSENPASS_TIMERS: {name}: not a number: {value!r}") from error
+    return found
 
 
 def harden(*, keeps_privileges: bool) -> None:

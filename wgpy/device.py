@@ -15,7 +15,7 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -26,7 +26,6 @@ from tun.udp import UdpSockets
 from wgpy import crypto, report, watch
 from wgpy.constants import MAX_PEERS, Timings
 from wgpy.dispatch import DataPlaneIndices, Dispatch, boot_time, wall_time
-from wgpy.errors import WgpyError
 from wgpy.model import (
     KEY_LEN,
     SECOND,
@@ -44,8 +43,12 @@ from wgpy.model import (
     SocketAddress,
 )
 from wgpy.peer import Peer
-from wgpy.rosenpass_settings import RosenpassSettings
+from wgpy.rosenpass_settings import PeerSettings, RosenpassSettings
 from wgpy.tunnel import Tunnel
+
+if TYPE_CHECKING:
+    from rosenpass.constants import Timers
+    from wgpy.rosenpass_driver import RosenpassDriver
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +66,13 @@ class Options:
     features: Feature = Feature.ALL
     aead: Aead = Aead.AUTO
     max_peers: int = MAX_PEERS
+    rosenpass_seconds: Mapping[str, float] = field(default_factory=dict)  # shortened timers, for test labs
+
+    def rosenpass_timers(self) -> "Timers":
+        """The exchange's timers."""
+        from rosenpass.constants import Timers
+
+        return Timers(**{name: round(value * SECOND) for name, value in self.rosenpass_seconds.items()})
 
 
 @dataclass(slots=True)
@@ -104,7 +114,11 @@ class Device:
             rekey_after_messages=options.timings.rekey_after_messages,
         )
         self.tunnel = Tunnel(DataPlaneIndices(self._dataplane), os.urandom, options.timings)
-        self._dispatch = Dispatch(self._dataplane, self.tunnel)
+        self._dispatch = Dispatch(self._dataplane, self.tunnel, self._on_session)
+        self._options = options
+        self._rosenpass: RosenpassSettings | None = None
+        self._driver: RosenpassDriver | None = None
+        self._configuring = asyncio.Lock()
         self._keepalive = np.zeros(options.max_peers, np.uint64)
         self._extras: dict[PeerNumber, PeerExtra] = {}
         self._adopted = sockets
@@ -139,6 +153,7 @@ class Device:
                 timer.cancel()
         self._unwatch()
         self._loop = None
+        self._end_exchange()
         for peer in self.tunnel.peers():
             self.tunnel.remove_peer(peer.number)
         self._dataplane.close()
@@ -206,15 +221,61 @@ class Device:
             "features": report.feature_names(self._dataplane.features),
             "aead": self._dataplane.aead_name,
             "drops": {**self._dataplane.drops, **self._dispatch.refused},
+            "fingerprint": self._driver.fingerprint if self._driver is not None else None,
             "peers": [self._peer_report(peer, now) for peer in self.tunnel.peers()],
         }
 
     async def configure_rosenpass(self, settings: RosenpassSettings | None) -> None:
-        """Run the exchange by these settings from now on."""
-        if settings is not None:
-            raise WgpyError("this build cannot run the Rosenpass exchange inside the device")
+        """Run the exchange by these settings from now on; equal ones only open the way again.
 
-    # -- what the Rosenpass driver asks
+        Raises:
+            WgpyError: a key file or a port stands in the way; what ran before goes on.
+        """
+        async with self._configuring:
+            await self._exchange_by(settings)
+            for peer in self.tunnel.peers():
+                self._apply_policy(peer)
+            self._dispatch.perform()
+        if self._driver is not None:
+            self._driver.way_is_open()
+
+    async def _exchange_by(self, settings: RosenpassSettings | None) -> None:
+        if settings is None:
+            self._end_exchange()
+            return
+        # Only a device with Rosenpass keys pays for these imports.
+        from wgpy.rosenpass_driver import RosenpassDriver
+        from wgpy.rosenpass_keys import load_keys
+
+        keys = await asyncio.to_thread(load_keys, settings)
+        if self._driver is not None and self._driver.serves(settings, keys):
+            self._driver.use(settings, keys)
+        else:
+            self._end_exchange()
+            self._driver = RosenpassDriver(self, settings, keys, self._mark, self._options.rosenpass_timers())
+        self._rosenpass = settings
+
+    def _end_exchange(self) -> None:
+        driver, self._driver, self._rosenpass = self._driver, None, None
+        if driver is not None:
+            driver.close()
+
+    def _apply_policy(self, peer: Peer) -> None:
+        """What the settings say of this peer, and of one they do not know."""
+        settings = self._rosenpass
+        if settings is None:
+            self.set_policy(peer.public_key, Policy.OFF, has_rosenpass=False)
+            return
+        found = settings.peer(peer.public_key) or PeerSettings(peer.public_key, settings.policy)
+        has_key = found.rosenpass_public_key is not None
+        control = settings.control_pair(found)
+        self.set_policy(peer.public_key, found.policy, has_rosenpass=has_key, control=control)
+        if self._driver is not None:
+            self._driver.peer_added(peer.public_key, peer.number)
+
+    def _on_session(self, number: PeerNumber, kind: PskKind) -> None:
+        if self._driver is not None:
+            self._driver.session_stands(number, kind)
 
     def set_policy(
         self,
@@ -259,7 +320,7 @@ class Device:
         key = None if hmac.compare_digest(private_key, _NO_KEY) else PrivateKey(crypto.clamp(private_key))
         removed = self.tunnel.set_private_key(key, boot_time())
         if removed is not None:
-            self._forget_peer(removed.number)
+            self._forget_peer(removed)
         identity = self.tunnel.identity
         self._dataplane.set_identity(identity.public_key if identity is not None else None)
 
@@ -276,6 +337,8 @@ class Device:
             if sockets is not None:
                 sockets.set_mark(mark)
         self._mark = mark
+        if self._driver is not None:
+            self._driver.set_mark(mark)
         self._forget_sources()
 
     def _forget_sources(self) -> None:
@@ -329,18 +392,22 @@ class Device:
         self._keepalive[number] = 0
         self._extras[number] = PeerExtra(boot_time())
         peer = self.tunnel.peer(number)
+        if self._rosenpass is not None:  # the gate stands before the peer has a way out
+            self._apply_policy(peer)
         logger.info("%s added", peer)
         return peer
 
     def _remove_peer(self, peer: Peer) -> None:
         self.tunnel.remove_peer(peer.number)
-        self._forget_peer(peer.number)
+        self._forget_peer(peer)
         logger.info("%s removed", peer)
 
-    def _forget_peer(self, number: PeerNumber) -> None:
-        self._dataplane.peer_remove(number)
-        self._extras.pop(number, None)
-        self._keepalive[number] = 0
+    def _forget_peer(self, peer: Peer) -> None:
+        self._dataplane.peer_remove(peer.number)
+        self._extras.pop(peer.number, None)
+        self._keepalive[peer.number] = 0
+        if self._driver is not None:
+            self._driver.peer_removed(peer.public_key)
 
     # -- reports
 
@@ -366,9 +433,13 @@ class Device:
     def _peer_report(self, peer: Peer, now: Instant) -> dict[str, object]:
         record: Any = self._dataplane.records[peer.number]
         extra = self._extras[peer.number]
-        return report.peer_report(
-            self._peer_state(peer), peer, record, extra.policy, extra.added, now, self._timings
-        )
+        fingerprint = self._driver.fingerprint_of(peer.public_key) if self._driver is not None else None
+        return {
+            **report.peer_report(
+                self._peer_state(peer), peer, record, extra.policy, extra.added, now, self._timings
+            ),
+            "fingerprint": fingerprint,
+        }
 
     # -- events and time
 
@@ -463,6 +534,8 @@ class Device:
         activity = {peer.number: self._dispatch.activity(peer.number) for peer in self.tunnel.peers()}
         self.tunnel.device_up(boot_time(), wall_time(), activity)
         self._dispatch.perform()
+        if self._driver is not None:
+            self._driver.way_is_open()
         logger.info("interface up, port %d", self._port)
 
     def _down(self) -> None:

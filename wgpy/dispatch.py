@@ -7,6 +7,7 @@ import errno
 import logging
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from typing import assert_never
 
@@ -22,11 +23,12 @@ from wgpy.actions import (
     InstallKeypair,
     PeerAuthenticated,
     SendHandshake,
+    SessionStands,
     StopSending,
 )
 from wgpy.errors import RemoteError
 from wgpy.log import Rate
-from wgpy.model import Endpoint, Instant, PeerNumber, SocketAddress, WallTime
+from wgpy.model import Endpoint, Instant, PeerNumber, PskKind, SocketAddress, WallTime
 from wgpy.timers import IDLE, Activity
 from wgpy.tunnel import Tunnel
 
@@ -46,6 +48,9 @@ def wall_time() -> WallTime:
     return WallTime(time.time_ns())
 
 
+OnSession = Callable[[PeerNumber, PskKind], None]
+
+
 class DataPlaneIndices:
     """The data plane's index table, as the core asks for it."""
 
@@ -63,16 +68,17 @@ class DataPlaneIndices:
 
 
 class Dispatch:
-    """Carries values both ways.
+    """Carries values both ways; `on_session` hears of each session that was confirmed.
 
     Attributes:
         refused: messages the core refused, by the class of its error.
         device_error: errno of the TUN or a socket that is gone for good, 0 while all is well.
     """
 
-    def __init__(self, dataplane: DataPlane, tunnel: Tunnel) -> None:
+    def __init__(self, dataplane: DataPlane, tunnel: Tunnel, on_session: OnSession) -> None:
         self._dataplane = dataplane
         self._tunnel = tunnel
+        self._on_session = on_session
         self._rate = Rate()
         self.refused: Counter[str] = Counter()
         self.device_error = 0
@@ -147,6 +153,8 @@ class Dispatch:
                 plane.keypairs_stop_sending(peer)
             case ClearSource(peer):
                 plane.peer_clear_source(peer)
+            case SessionStands(peer, kind):
+                self._on_session(peer, kind)
             case _:
                 assert_never(action)
 

@@ -99,6 +99,10 @@ class PskExchange:
         elif joined.goes_first:
             self._wanted[joined.peer] = now
 
+    def next_wanted(self) -> Instant | None:
+        """When `take_wanted` next has something to give."""
+        return min(self._wanted.values(), default=None)
+
     def take_wanted(self, now: Instant) -> list[PeerId]:
         """The peers an exchange is to be started with now."""
         found = [peer for peer, moment in self._wanted.items() if moment <= now]

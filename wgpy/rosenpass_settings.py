@@ -45,17 +45,30 @@ class PeerSettings:
 
 @dataclass(frozen=True, slots=True)
 class RosenpassSettings:
-    """The exchange of one device; `addresses` are its own inside the tunnel."""
+    """The exchange of one device.
+
+    Attributes:
+        policy: for peers that are added later without a word about theirs.
+        addresses: its own inside the tunnel.
+    """
 
     secret_key: str
     public_key: str
     listen_port: int
+    policy: Policy
     addresses: tuple[IpAddress, ...]
     peers: tuple[PeerSettings, ...]
 
-    def local_for(self, control: SocketAddress) -> IpAddress | None:
-        """Our own tunnel address of the same family."""
-        return next((own for own in self.addresses if own.version == control.ip.version), None)
+    def peer(self, public_key: PublicKey) -> PeerSettings | None:
+        """What is said of this WireGuard peer."""
+        return next((peer for peer in self.peers if peer.public_key == public_key), None)
+
+    def control_pair(self, peer: PeerSettings) -> tuple[SocketAddress, SocketAddress] | None:
+        """Both ends of the exchange inside the tunnel, ours first; None where it runs outside."""
+        if peer.control is None:
+            return None
+        own = next((own for own in self.addresses if own.version == peer.control.ip.version), None)
+        return (SocketAddress(own, self.listen_port), peer.control) if own is not None else None
 
 
 # ---- from a configuration
@@ -98,6 +111,7 @@ def settings_of(
         str(secret),
         str(public),
         config.rosenpass.listen_port or ROSENPASS_PORT,
+        Policy.STRICT if config.rosenpass.policy is None else config.rosenpass.policy,
         addresses,
         tuple(
             _peer_settings(config, peer, directory, default, addresses, exists) for peer in config.wg.peers
@@ -229,6 +243,7 @@ def _device_object(settings: RosenpassSettings) -> dict[str, Any]:
         "secret_key": settings.secret_key,
         "public_key": settings.public_key,
         "listen_port": settings.listen_port,
+        "policy": settings.policy.name.lower(),
         "addresses": [str(own) for own in settings.addresses],
     }
 
@@ -250,6 +265,7 @@ def _read_device(value: dict[str, Any], peers: list[dict[str, Any]]) -> Rosenpas
         _text(value["secret_key"]),
         _text(value["public_key"]),
         _port(value["listen_port"]),
+        _policy(value["policy"]),
         tuple(ip_address(_text(own)) for own in value["addresses"]),
         tuple(_read_peer(peer) for peer in peers),
     )
@@ -262,7 +278,7 @@ def _read_peer(value: dict[str, Any]) -> PeerSettings:
     control, outside = value["control"], value["outside"]
     return PeerSettings(
         PublicKey(key),
-        Policy[_text(value["policy"]).upper()],
+        _policy(value["policy"]),
         _text_or_none(value["rosenpass_public_key"]),
         RosenpassVia(value["via"]),
         SocketAddress(ip_address(_text(control[0])), _port(control[1])) if control else None,
@@ -275,6 +291,10 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError("text expected")
     return value
+
+
+def _policy(value: object) -> Policy:
+    return Policy[_text(value).upper()]
 
 
 def _text_or_none(value: object) -> str | None:

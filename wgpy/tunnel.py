@@ -23,6 +23,7 @@ from wgpy.actions import (
     InstallKeypair,
     PeerAuthenticated,
     SendHandshake,
+    SessionStands,
     StopSending,
 )
 from wgpy.constants import Timings
@@ -489,6 +490,7 @@ class Tunnel:
         if slot.kind is PskKind.PQ:
             peer.last_pq_session = now
         peer.ring.proved(slot, now)
+        self._act(SessionStands(peer.number, slot.kind))
 
     # -- within
 

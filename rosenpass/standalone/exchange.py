@@ -22,7 +22,7 @@ from ..server import CryptoServer
 from .config import ExchangeConfig, PeerEntry
 from .endpoints import ConfiguredEndpoint
 from .outputs import EXCHANGED, STALE, Outputs
-from .sockets import Sockets
+from .sockets import Sockets, listen_on
 from .worker import Worker
 
 log = logging.getLogger(__name__)
@@ -121,7 +121,7 @@ class Exchange:
             loop.call_soon_threadsafe(self._perform, actions)
 
         self._worker = Worker(server, deliver)
-        self._sockets = Sockets(self._config.listen, self._worker.submit)
+        self._sockets = Sockets(listen_on(self._config.listen), self._worker.submit)
         self._worker.start()
         log.info("listening on %s", ", ".join(map(str, self._sockets.addresses)))
         try:

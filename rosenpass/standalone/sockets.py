@@ -4,7 +4,7 @@ import asyncio
 import errno
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 
 from ..addresses import Address
@@ -21,28 +21,18 @@ Received = Callable[[bytes, Address], None]
 
 
 class Sockets:
-    """All listening sockets; use as a context manager on the event loop.
+    """Every socket of an exchange, read on the running event loop until close().
 
     Args:
-        listen: addresses; none means any free port, IPv4 and IPv6.
+        opened: bound, non-blocking UDP sockets; owned from now on. Their order is Address.socket.
         received: takes each datagram and its source.
-    Raises:
-        RosenpassError: an address is in use or not ours.
     """
 
-    def __init__(self, listen: tuple[HostPort, ...], received: Received) -> None:
+    def __init__(self, opened: Sequence[socket.socket], received: Received) -> None:
         self._received = received
-        self._sockets: list[socket.socket] = []
-        try:
-            if listen:
-                self._sockets = [_bind(at) for at in listen]
-            else:
-                self._sockets = _bind_anywhere()
-            for index, opened in enumerate(self._sockets):
-                asyncio.get_running_loop().add_reader(opened, self._readable, index, opened)
-        except BaseException:
-            self.close()
-            raise
+        self._sockets = list(opened)
+        for index, one in enumerate(self._sockets):
+            asyncio.get_running_loop().add_reader(one, self._readable, index, one)
 
     @property
     def addresses(self) -> list[HostPort]:
@@ -87,6 +77,25 @@ class Sockets:
                 log.debug("%s", error.strerror or error)
                 continue
             self._received(datagram, from_sockaddr(source, index))
+
+
+def listen_on(addresses: Sequence[HostPort]) -> list[socket.socket]:
+    """Bind a socket to each address; to any free port, IPv4 and IPv6, where there is none.
+
+    Raises:
+        RosenpassError: an address is in use or not ours.
+    """
+    if not addresses:
+        return _bind_anywhere()
+    opened: list[socket.socket] = []
+    try:
+        for at in addresses:
+            opened.append(_bind(at))
+    except RosenpassError:
+        for one in opened:
+            one.close()
+        raise
+    return opened
 
 
 def _bind(at: HostPort) -> socket.socket:

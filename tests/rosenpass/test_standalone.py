@@ -23,7 +23,7 @@ from rosenpass.standalone import endpoints
 from rosenpass.standalone.config import PeerEntry
 from rosenpass.standalone.endpoints import ConfiguredEndpoint, from_sockaddr
 from rosenpass.standalone.outputs import EXCHANGED, STALE, Outputs, debug_quoted
-from rosenpass.standalone.sockets import Sockets
+from rosenpass.standalone.sockets import Sockets, listen_on
 from rosenpass.standalone.values import HostPort, WireguardOutput
 
 ROOT = Path(__file__).parents[2]
@@ -195,7 +195,7 @@ def test_one_dual_stack_socket_speaks_both_families() -> None:
     seen: list[tuple[bytes, Address]] = []
 
     async def run() -> None:
-        sockets = Sockets((), lambda d, a: seen.append((d, a)))
+        sockets = Sockets(listen_on(()), lambda d, a: seen.append((d, a)))
         port = sockets.addresses[0].port
         for host in ("127.0.0.1", "::1"):
             sockets.send(host.encode(), from_sockaddr((host, port)))
@@ -213,7 +213,7 @@ def test_a_port_in_use_and_a_foreign_address_are_told_in_one_line() -> None:
     taken.bind(("127.0.0.1", 0))
 
     async def listen(at: HostPort) -> None:
-        Sockets((at,), lambda *_: None)
+        listen_on((at,))
 
     with pytest.raises(RosenpassError, match="in use"):
         asyncio.run(listen(HostPort("127.0.0.1", taken.getsockname()[1])))

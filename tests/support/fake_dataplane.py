@@ -18,6 +18,7 @@ from wgpy.actions import (
     InstallKeypair,
     PeerAuthenticated,
     SendHandshake,
+    SessionStands,
     StopSending,
 )
 from wgpy.constants import Timings
@@ -183,6 +184,8 @@ class FakeDataPlane:
                     keypair.is_sendable = False
             case ClearSource():
                 peer.source_clears += 1
+            case SessionStands():
+                pass
 
     def _install(self, peer: FakePeer, action: InstallKeypair) -> None:
         assert self.indices.owners.get(action.local_index) == action.peer, "index not reserved for this peer"

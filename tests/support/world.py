@@ -13,7 +13,7 @@ from support.fake_dataplane import Datagram, FakeDataPlane, FakePeer, Transport
 from support.seeded import seeded_bytes
 
 from wgpy import crypto
-from wgpy.actions import InstallKeypair
+from wgpy.actions import SessionStands
 from wgpy.constants import MILLISECOND, Timings
 from wgpy.errors import RemoteError
 from wgpy.model import (
@@ -123,9 +123,7 @@ class Host:
         if isinstance(datagram, Transport):
             confirmed = self.dataplane.receive(datagram, source)
             if confirmed is not None:
-                number, index = confirmed
-                self.tunnel.session_confirmed(number, index, self.now, self.wall)
-                self.confirmed(number, self.dataplane.keypairs[index][1].psk_kind)
+                self.tunnel.session_confirmed(*confirmed, self.now, self.wall)
         elif self.dataplane.admits(datagram, source):
             try:
                 self.tunnel.receive(datagram, source, self.now, self.wall)
@@ -137,7 +135,7 @@ class Host:
         self.dataplane.now = self.now
         for action in self.tunnel.take_actions():
             self.dataplane.perform(action)
-            if isinstance(action, InstallKeypair) and action.is_initiator:
+            if isinstance(action, SessionStands):
                 self.confirmed(action.peer, action.psk_kind)
 
     def confirmed(self, number: PeerNumber, kind: PskKind) -> None:

@@ -50,7 +50,7 @@ def test_keys_beside_the_file_are_found_and_strict_is_the_default() -> None:
         RosenpassVia.TUNNEL,
     )
     assert peer.control == SocketAddress(ip_address("10.0.0.2"), 51821)
-    assert found.local_for(peer.control) == ip_address("10.0.0.1")
+    assert found.control_pair(peer) == (SocketAddress(ip_address("10.0.0.1"), 51821), peer.control)
 
 
 def test_the_peer_key_name_has_no_slash() -> None:
