@@ -9,41 +9,20 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "ecn.h"
-#include "internal.h"
+#include "batch.h"
 #include "loop.h"
-#include "segment.h"
 #include "split.h"
-#include "transmit.h"
 
 #define FRAME_MAX (VNET_HEADER_LEN + 65535)
-#define BATCH_PACKETS 128      /* messages gathered at most */
-#define BATCH_FULL_PACKETS 64  /* this many are sent without looking for more */
-#define BATCH_FULL_BYTES 61600 /* likewise */
-#define BURST_FRAMES 64        /* frames looked at under one hold of the lock */
-#define BUFFER_LEN (3 * 65536) /* a batch almost full, and one more frame grown by headers and tags */
+#define BURST_FRAMES 64 /* frames looked at under one hold of the lock */
 #define LINK_DOWN_PAUSE_MS 100
-
-struct packet {
-    struct peer *peer;
-    uint8_t ds; /* outer */
-};
 
 /* One per outbound thread; everything in it is [tx]. */
 struct outbound {
     struct dp *dp;
-    struct aead_state *aead;
-    uint64_t now_ns; /* of this burst */
-    uint8_t *frame;  /* FRAME_MAX, as read */
-    uint8_t *buffer; /* BUFFER_LEN, messages one behind the other */
-    size_t used;     /* of buffer */
-    size_t count;    /* of ops and packets */
+    uint8_t *frame; /* FRAME_MAX, as read */
     bool is_link_down;
-    struct aead_op ops[BATCH_PACKETS];
-    struct packet packets[BATCH_PACKETS];
-    struct outgoing outgoing[BATCH_PACKETS];
-    struct transmit transmit;
-    struct deferred deferred;
+    struct batch batch;
 };
 
 struct outbound *outbound_new(struct dp *dp)
@@ -53,10 +32,8 @@ struct outbound *outbound_new(struct dp *dp)
     if (!out)
         return NULL;
     out->dp = dp;
-    out->aead = dp->aead->state_new();
     out->frame = malloc(FRAME_MAX);
-    out->buffer = aligned_alloc(64, BUFFER_LEN);
-    if (!out->aead || !out->frame || !out->buffer) {
+    if (!batch_init(&out->batch, dp) || !out->frame) {
         outbound_free(out);
         return NULL;
     }
@@ -67,135 +44,9 @@ void outbound_free(struct outbound *out)
 {
     if (!out)
         return;
-    out->dp->aead->state_free(out->aead);
+    batch_destroy(&out->batch);
     free(out->frame);
-    free(out->buffer);
     free(out);
-}
-
-/* Sealing failed for a message: it holds cleartext and must not leave. */
-static bool is_sealed(const struct aead_op *op)
-{
-    return op->ok != 0;
-}
-
-/* Can this message leave in one send with those before it? */
-static bool continues(struct dp *dp, const struct outgoing *last, const struct segment_batch *batch,
-                      const struct packet *packet, const uint8_t *data, uint32_t length)
-{
-    uint32_t max_bytes =
-        packet->peer->endpoint.remote.family == AF_INET ? SEGMENT_MAX_BYTES4 : SEGMENT_MAX_BYTES6;
-
-    return last->peer == packet->peer && last->ds == packet->ds && last->data + last->length == data &&
-           segment_fits(batch, length, max_bytes) && may_segment(dp, packet->peer);
-}
-
-static size_t build_outgoing(struct outbound *out)
-{
-    struct segment_batch batch = {0};
-    size_t n = 0;
-
-    for (size_t i = 0; i < out->count; i++) {
-        uint8_t *data = out->ops[i].data - MESSAGE_DATA_HEADER_LEN;
-        uint32_t length = split_message_len(out->ops[i].length);
-        struct outgoing *last = n ? &out->outgoing[n - 1] : NULL;
-
-        if (!is_sealed(&out->ops[i]))
-            continue;
-        if (!last || !continues(out->dp, last, &batch, &out->packets[i], data, length)) {
-            last = &out->outgoing[n++];
-            memset(&batch, 0, sizeof(batch));
-            memset(last, 0, sizeof(*last));
-            last->peer = out->packets[i].peer;
-            last->ds = out->packets[i].ds;
-            last->data = data;
-            last->segment = length;
-        }
-        segment_add(&batch, length);
-        last->length += length;
-        last->count++;
-        last->with_data += out->ops[i].length > 0;
-    }
-    return n;
-}
-
-/*
- * Stamps before the send: on a short path the answer is here before the send returns, and clearing first what
- * is stamped afterwards would leave a question open that was answered.
- */
-static void stamp(struct outbound *out, struct outgoing *sending)
-{
-    struct dp_record *record = sending->peer->record;
-
-    sending->owed_ns = record_get(&record->rx_unanswered_ns);
-    record_clear(&record->rx_unanswered_ns);
-    if (sending->with_data)
-        record_stamp_first(&record->tx_unanswered_ns, out->now_ns);
-}
-
-/* Nothing was sent after all: nobody was answered, no answer is to be expected. */
-static void take_stamps_back(struct outbound *out, const struct outgoing *failed)
-{
-    struct dp_record *record = failed->peer->record;
-
-    if (failed->owed_ns)
-        record_stamp_first(&record->rx_unanswered_ns, failed->owed_ns);
-    if (failed->with_data && record_get(&record->tx_unanswered_ns) == out->now_ns)
-        record_set(&record->tx_unanswered_ns, 0);
-}
-
-static void account(struct outbound *out, const struct outgoing *sent)
-{
-    struct dp_record *record = sent->peer->record;
-    uint32_t failed = sent->count - sent->sent;
-
-    if (failed) {
-        record_add(&record->tx_errors, failed);
-        count_drops(out->dp, DROP_SEND, failed);
-    }
-    if (!sent->sent) {
-        take_stamps_back(out, sent);
-        return;
-    }
-    record_add(&record->tx_bytes, sent->sent_bytes);
-    record_add(&record->tx_packets, sent->sent);
-    record_set(&record->last_tx_auth_ns, out->now_ns);
-    if (sent->with_data)
-        record_set(&record->last_tx_data_ns, out->now_ns);
-}
-
-/* Seals and sends what was gathered. */
-static void send_batch(struct outbound *out)
-{
-    size_t n;
-
-    if (!out->count)
-        return;
-    out->dp->aead->seal_batch(out->aead, out->ops, out->count);
-    n = build_outgoing(out);
-    for (size_t i = 0; i < n; i++)
-        stamp(out, &out->outgoing[i]);
-    transmit_batch(out->dp, &out->transmit, out->outgoing, n, &out->deferred);
-    for (size_t i = 0; i < n; i++)
-        account(out, &out->outgoing[i]);
-    out->count = 0;
-    out->used = 0;
-}
-
-/* The op at ops[count] lies ready in the buffer: gives it a counter and a header. */
-static void commit(struct outbound *out, struct peer *peer, struct keypair *keypair, uint64_t counter,
-                   uint8_t ds)
-{
-    struct aead_op *op = &out->ops[out->count];
-    struct packet *packet = &out->packets[out->count];
-
-    op->key = keypair->send;
-    op->counter = counter;
-    put_data_header(op->data - MESSAGE_DATA_HEADER_LEN, keypair->remote_index, counter);
-    packet->peer = peer;
-    packet->ds = has_feature(out->dp, DP_FEATURE_ECN) ? ecn_encapsulate(ds) : 0;
-    out->used = (size_t)(op->data - out->buffer) + op->length + TAG_LEN;
-    out->count++;
 }
 
 /* The keypair's last message went, or REKEY_AFTER_MESSAGES was passed: Python shall see it. */
@@ -207,20 +58,7 @@ static void note_limits(struct outbound *out, struct peer *peer, const struct ke
         return;
     if ((keypair_wants_rekey(keypair, &out->dp->limits) && !(flags & DP_KEYPAIR_REKEY_MESSAGES)) ||
         (!atomic_load_explicit(&keypair->is_sendable, memory_order_relaxed) && (flags & DP_KEYPAIR_SENDABLE)))
-        defer_refresh(&out->deferred, peer);
-}
-
-/* One message of our own making: staged before, or a keepalive. */
-static void carry_plain(struct outbound *out, struct peer *peer, struct keypair *keypair,
-                        const uint8_t *packet, uint32_t length, uint8_t ds, uint64_t counter)
-{
-    if (out->count == BATCH_PACKETS || out->used + split_message_len(length) > BUFFER_LEN)
-        send_batch(out);
-    out->ops[out->count].data = out->buffer + out->used + MESSAGE_DATA_HEADER_LEN;
-    out->ops[out->count].length = length;
-    if (length)
-        memcpy(out->ops[out->count].data, packet, length);
-    commit(out, peer, keypair, counter, ds);
+        defer_refresh(&out->batch.deferred, peer);
 }
 
 /* Sends a queue in order. Returns how many packets went. */
@@ -233,7 +71,7 @@ static uint32_t carry_queue(struct outbound *out, struct peer *peer, struct stag
     while (queue->head && keypair_take_counters(keypair, &out->dp->limits, 1, &counter)) {
         struct staged_packet *packet = staged_take(queue, &out->dp->staged_bytes);
 
-        carry_plain(out, peer, keypair, packet->data, packet->length, packet->ds, counter);
+        batch_carry(&out->batch, peer, keypair, packet->data, packet->length, packet->ds, counter);
         staged_free(packet);
         carried++;
     }
@@ -260,9 +98,9 @@ static struct keypair *control_keypair(const struct outbound *out, const struct 
 {
     struct keypair *current = peer->slots.current;
 
-    if (keypair_may_send(current, &out->dp->limits, out->now_ns))
+    if (keypair_may_send(current, &out->dp->limits, out->batch.now_ns))
         return current;
-    return gate_user_keypair(&peer->gate, &peer->slots, &out->dp->limits, out->now_ns);
+    return gate_user_keypair(&peer->gate, &peer->slots, &out->dp->limits, out->batch.now_ns);
 }
 
 /*
@@ -273,19 +111,20 @@ static void stage_rest(struct outbound *out, struct peer *peer, bool control, st
 {
     uint32_t mtu = atomic_load_explicit(&out->dp->mtu, memory_order_relaxed);
     bool is_gated = control_keypair(out, peer) != NULL;
+    struct batch *batch = &out->batch;
     size_t n;
 
-    send_batch(out);
+    batch_send(batch);
     while (split_left(split) &&
-           (n = split_next(split, mtu, out->buffer, BUFFER_LEN, out->ops, BATCH_PACKETS)) > 0) {
+           (n = split_next(split, mtu, batch->buffer, BATCH_BUFFER_LEN, batch->ops, BATCH_PACKETS)) > 0) {
         for (size_t i = 0; i < n; i++)
-            stage_one(out, peer, control, &out->ops[i], split->inner.ds);
+            stage_one(out, peer, control, &batch->ops[i], split->inner.ds);
         if (is_gated)
             record_add(&peer->record->tx_gated, n);
     }
     peer->record->staged = staged_count(&peer->staged);
     if (!is_gated)
-        want_session(out->dp, peer, out->now_ns);
+        want_session(out->dp, peer, out->batch.now_ns);
 }
 
 /* Lays the frame's messages out behind those already gathered; sends whenever the batch is full. */
@@ -293,24 +132,25 @@ static void carry_frame(struct outbound *out, struct peer *peer, bool control, s
                         struct split *split)
 {
     uint32_t mtu = atomic_load_explicit(&out->dp->mtu, memory_order_relaxed);
+    struct batch *batch = &out->batch;
 
     while (split_left(split)) {
-        size_t n = split_next(split, mtu, out->buffer + out->used, BUFFER_LEN - out->used,
-                              out->ops + out->count, BATCH_PACKETS - out->count);
+        size_t n = split_next(split, mtu, batch->buffer + batch->used, BATCH_BUFFER_LEN - batch->used,
+                              batch->ops + batch->count, BATCH_PACKETS - batch->count);
         uint64_t counter;
         size_t granted;
 
-        if (!n && !out->count) {
+        if (!n && !batch->count) {
             count_drop(out->dp, DROP_TUN_MALFORMED); /* one message larger than the buffer cannot be */
             return;
         }
         if (!n) {
-            send_batch(out);
+            batch_send(batch);
             continue;
         }
         granted = keypair_take_counters(keypair, &out->dp->limits, n, &counter);
         for (size_t i = 0; i < granted; i++)
-            commit(out, peer, keypair, counter + i, split->inner.ds);
+            batch_commit(batch, peer, keypair, counter + i, split->inner.ds);
         if (granted < n) {
             split->next -= (uint32_t)(n - granted);
             stage_rest(out, peer, control, split);
@@ -330,7 +170,7 @@ static void write_icmp(struct outbound *out, const struct split *split)
     if (!has_feature(out->dp, DP_FEATURE_ICMP))
         return;
     iov[1].iov_len = icmp_unreachable(split->packet, split->length, error);
-    if (!iov[1].iov_len || !icmp_allowed(&out->dp->icmp_limit, out->now_ns))
+    if (!iov[1].iov_len || !icmp_allowed(&out->dp->icmp_limit, out->batch.now_ns))
         return;
     if (out->dp->system.writev(out->dp->config.tun_fd, vnet ? iov : iov + 1, vnet ? 2 : 1) < 0)
         count_drop(out->dp, DROP_TUN_WRITE);
@@ -372,7 +212,7 @@ static void frame_arrived(struct outbound *out, size_t length)
         return;
     control = !peer->gate_is_open && gate_is_control_out(&peer->gate, &split.inner);
     keypair = control ? control_keypair(out, peer)
-                      : gate_user_keypair(&peer->gate, &peer->slots, &dp->limits, out->now_ns);
+                      : gate_user_keypair(&peer->gate, &peer->slots, &dp->limits, out->batch.now_ns);
     if (keypair) {
         struct staged_queue *queue = control ? &peer->staged.control : &peer->staged.user;
 
@@ -389,13 +229,13 @@ static void send_keepalive(struct outbound *out, struct peer *peer, struct keypa
     uint64_t counter;
 
     if (keypair_take_counters(keypair, &out->dp->limits, 1, &counter))
-        carry_plain(out, peer, keypair, NULL, 0, 0, counter);
+        batch_carry(&out->batch, peer, keypair, NULL, 0, 0, counter);
 }
 
 static void flush_peer(struct outbound *out, struct peer *peer, uint32_t flush)
 {
     struct keypair *keypair = control_keypair(out, peer);
-    struct keypair *user = gate_user_keypair(&peer->gate, &peer->slots, &out->dp->limits, out->now_ns);
+    struct keypair *user = gate_user_keypair(&peer->gate, &peer->slots, &out->dp->limits, out->batch.now_ns);
     uint32_t carried = 0;
 
     if (!peer->endpoint.remote.family)
@@ -410,7 +250,7 @@ static void flush_peer(struct outbound *out, struct peer *peer, uint32_t flush)
     if (keypair && (flush & PEER_FLUSH_KEEPALIVE))
         send_keepalive(out, peer, keypair);
     else if (!keypair && ((flush & PEER_FLUSH_KEEPALIVE) || staged_count(&peer->staged)))
-        want_session(out->dp, peer, out->now_ns);
+        want_session(out->dp, peer, out->batch.now_ns);
 }
 
 /* Peers that Python, or a confirmed keypair, wants flushed. */
@@ -427,11 +267,6 @@ static void serve_flushes(struct outbound *out)
         peer->flush = 0;
         flush_peer(out, peer, flush);
     }
-}
-
-static bool is_full(const struct outbound *out)
-{
-    return out->count >= BATCH_FULL_PACKETS || out->used >= BATCH_FULL_BYTES;
 }
 
 /* One frame into out->frame: its length, 0 for nothing there, -errno when the TUN is gone. */
@@ -462,14 +297,14 @@ static int outbound_burst(struct outbound *out)
     bool more;
 
     pthread_rwlock_rdlock(&dp->lock);
-    out->now_ns = now_boottime_ns();
+    out->batch.now_ns = now_boottime_ns();
     serve_flushes(out);
-    while (!is_full(out) && frames++ < BURST_FRAMES && (length = read_frame(out)) > 0)
+    while (!batch_is_full(&out->batch) && frames++ < BURST_FRAMES && (length = read_frame(out)) > 0)
         frame_arrived(out, (size_t)length);
-    send_batch(out);
+    batch_send(&out->batch);
     more = length > 0 || dp->flush_head;
     pthread_rwlock_unlock(&dp->lock);
-    deferred_apply(&out->deferred, dp);
+    deferred_apply(&out->batch.deferred, dp);
     return length < 0 ? (int)length : more;
 }
 

@@ -1,0 +1,165 @@
+#include "batch.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "ecn.h"
+#include "segment.h"
+#include "split.h"
+
+#define BATCH_FULL_PACKETS 64  /* this many are sent without looking for more */
+#define BATCH_FULL_BYTES 61600 /* likewise */
+
+bool batch_init(struct batch *batch, struct dp *dp)
+{
+    batch->dp = dp;
+    batch->aead = dp->aead->state_new();
+    batch->buffer = aligned_alloc(64, BATCH_BUFFER_LEN);
+    return batch->aead && batch->buffer;
+}
+
+void batch_destroy(struct batch *batch)
+{
+    batch->dp->aead->state_free(batch->aead);
+    free(batch->buffer);
+}
+
+bool batch_is_full(const struct batch *batch)
+{
+    return batch->count >= BATCH_FULL_PACKETS || batch->used >= BATCH_FULL_BYTES;
+}
+
+/* Sealing failed for a message: it holds cleartext and must not leave. */
+static bool is_sealed(const struct aead_op *op)
+{
+    return op->ok != 0;
+}
+
+/* Can this message leave in one send with those before it? */
+static bool continues(struct dp *dp, const struct outgoing *last, const struct segment_batch *run,
+                      const struct batch_packet *packet, const uint8_t *data, uint32_t length)
+{
+    uint32_t max_bytes =
+        packet->peer->endpoint.remote.family == AF_INET ? SEGMENT_MAX_BYTES4 : SEGMENT_MAX_BYTES6;
+
+    return last->peer == packet->peer && last->ds == packet->ds && last->data + last->length == data &&
+           segment_fits(run, length, max_bytes) && may_segment(dp, packet->peer);
+}
+
+static size_t build_outgoing(struct batch *batch)
+{
+    struct segment_batch run = {0};
+    size_t n = 0;
+
+    for (size_t i = 0; i < batch->count; i++) {
+        uint8_t *data = batch->ops[i].data - MESSAGE_DATA_HEADER_LEN;
+        uint32_t length = split_message_len(batch->ops[i].length);
+        struct outgoing *last = n ? &batch->outgoing[n - 1] : NULL;
+
+        if (!is_sealed(&batch->ops[i]))
+            continue;
+        if (!last || !continues(batch->dp, last, &run, &batch->packets[i], data, length)) {
+            last = &batch->outgoing[n++];
+            memset(&run, 0, sizeof(run));
+            memset(last, 0, sizeof(*last));
+            last->peer = batch->packets[i].peer;
+            last->ds = batch->packets[i].ds;
+            last->data = data;
+            last->segment = length;
+        }
+        segment_add(&run, length);
+        last->length += length;
+        last->count++;
+        last->with_data += batch->ops[i].length > 0;
+    }
+    return n;
+}
+
+/*
+ * Stamps before the send: on a short path the answer is here before the send returns, and clearing first what
+ * is stamped afterwards would leave a question open that was answered.
+ */
+static void stamp(struct batch *batch, struct outgoing *sending)
+{
+    struct dp_record *record = sending->peer->record;
+
+    sending->owed_ns = record_get(&record->rx_unanswered_ns);
+    record_clear(&record->rx_unanswered_ns);
+    if (sending->with_data)
+        record_stamp_first(&record->tx_unanswered_ns, batch->now_ns);
+}
+
+/* Nothing was sent after all: nobody was answered, no answer is to be expected. */
+static void take_stamps_back(struct batch *batch, const struct outgoing *failed)
+{
+    struct dp_record *record = failed->peer->record;
+
+    if (failed->owed_ns)
+        record_stamp_first(&record->rx_unanswered_ns, failed->owed_ns);
+    if (failed->with_data && record_get(&record->tx_unanswered_ns) == batch->now_ns)
+        record_set(&record->tx_unanswered_ns, 0);
+}
+
+static void account(struct batch *batch, const struct outgoing *sent)
+{
+    struct dp_record *record = sent->peer->record;
+    uint32_t failed = sent->count - sent->sent;
+
+    if (failed) {
+        record_add(&record->tx_errors, failed);
+        count_drops(batch->dp, DROP_SEND, failed);
+    }
+    if (!sent->sent) {
+        take_stamps_back(batch, sent);
+        return;
+    }
+    record_add(&record->tx_bytes, sent->sent_bytes);
+    record_add(&record->tx_packets, sent->sent);
+    record_set(&record->last_tx_auth_ns, batch->now_ns);
+    if (sent->with_data)
+        record_set(&record->last_tx_data_ns, batch->now_ns);
+}
+
+void batch_send(struct batch *batch)
+{
+    size_t n;
+
+    if (!batch->count)
+        return;
+    batch->dp->aead->seal_batch(batch->aead, batch->ops, batch->count);
+    n = build_outgoing(batch);
+    for (size_t i = 0; i < n; i++)
+        stamp(batch, &batch->outgoing[i]);
+    transmit_batch(batch->dp, &batch->transmit, batch->outgoing, n, &batch->deferred);
+    for (size_t i = 0; i < n; i++)
+        account(batch, &batch->outgoing[i]);
+    batch->count = 0;
+    batch->used = 0;
+}
+
+void batch_commit(struct batch *batch, struct peer *peer, struct keypair *keypair, uint64_t counter,
+                  uint8_t ds)
+{
+    struct aead_op *op = &batch->ops[batch->count];
+    struct batch_packet *packet = &batch->packets[batch->count];
+
+    op->key = keypair->send;
+    op->counter = counter;
+    put_data_header(op->data - MESSAGE_DATA_HEADER_LEN, keypair->remote_index, counter);
+    packet->peer = peer;
+    packet->ds = has_feature(batch->dp, DP_FEATURE_ECN) ? ecn_encapsulate(ds) : 0;
+    batch->used = (size_t)(op->data - batch->buffer) + op->length + TAG_LEN;
+    batch->count++;
+}
+
+void batch_carry(struct batch *batch, struct peer *peer, struct keypair *keypair, const uint8_t *packet,
+                 uint32_t length, uint8_t ds, uint64_t counter)
+{
+    if (batch->count == BATCH_PACKETS || batch->used + split_message_len(length) > BATCH_BUFFER_LEN)
+        batch_send(batch);
+    batch->ops[batch->count].data = batch->buffer + batch->used + MESSAGE_DATA_HEADER_LEN;
+    batch->ops[batch->count].length = length;
+    if (length)
+        memcpy(batch->ops[batch->count].data, packet, length);
+    batch_commit(batch, peer, keypair, counter, ds);
+}

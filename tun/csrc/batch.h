@@ -1,0 +1,52 @@
+/*
+ * Messages on their way out: laid out one behind the other in one buffer, sealed in place, handed to the
+ * kernel as runs for UDP_SEGMENT, and accounted for. A batch may hold messages of several peers. Knows
+ * nothing of the TUN. The pointers in it are good while the lock is held shared: it is sent before the lock
+ * is released.
+ */
+#ifndef WGPY_BATCH_H
+#define WGPY_BATCH_H
+
+#include "transmit.h"
+
+#define BATCH_PACKETS 128            /* messages gathered at most */
+#define BATCH_BUFFER_LEN (3 * 65536) /* a batch almost full, and one more frame grown by headers and tags */
+
+struct batch_packet {
+    struct peer *peer;
+    uint8_t ds; /* outer */
+};
+
+/* One per outbound worker; everything in it is [tx]. */
+struct batch {
+    struct dp *dp;
+    struct aead_state *aead;
+    uint64_t now_ns; /* of this burst */
+    uint8_t *buffer; /* BATCH_BUFFER_LEN */
+    size_t used;     /* of buffer */
+    size_t count;    /* of ops and packets */
+    struct aead_op ops[BATCH_PACKETS];
+    struct batch_packet packets[BATCH_PACKETS];
+    struct outgoing outgoing[BATCH_PACKETS];
+    struct transmit transmit;
+    struct deferred deferred;
+};
+
+bool batch_init(struct batch *batch, struct dp *dp); /* false: no memory; destroy it anyway */
+void batch_destroy(struct batch *batch);
+
+/* Is there so much in it that it should be sent without looking for more? */
+bool batch_is_full(const struct batch *batch);
+
+/* The op at ops[count] lies ready behind what is used: takes it in with a counter and a header. `ds` is
+ * inner. */
+void batch_commit(struct batch *batch, struct peer *peer, struct keypair *keypair, uint64_t counter,
+                  uint8_t ds);
+/* A copy of a packet (staged before), or with length 0 a keepalive; sends the batch first if there is no
+ * room. */
+void batch_carry(struct batch *batch, struct peer *peer, struct keypair *keypair, const uint8_t *packet,
+                 uint32_t length, uint8_t ds, uint64_t counter);
+/* Seals and sends everything. */
+void batch_send(struct batch *batch);
+
+#endif
