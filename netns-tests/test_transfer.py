@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from lab import Namespace
+from lab import Namespace, wait_until
 from tunnel import tunnel
 from wgpeer import Peer
 
@@ -22,6 +22,8 @@ def transfer(
 ) -> tuple[dict[str, object], dict[str, object]]:
     """What the sender and the receiver say at the end."""
     sink = receiver.spawn(sys.executable, STREAM, "receive", protocol, address, PORT, size)
+    bound = ("ss", "-Hln", "-t" if protocol == "tcp" else "-u", f"sport = :{PORT}")
+    wait_until(lambda: receiver.run(*bound).strip(), 10, "the receiver")
     sent = json.loads(sender.run(sys.executable, STREAM, "send", protocol, address, PORT, size, timeout=240))
     assert sink.wait(within=30) == 0, sink.output()
     return sent, json.loads(sink.output())
