@@ -271,6 +271,31 @@ static void our_own_outer_packet_is_not_sealed_again(void)
     plane_end(&plane);
 }
 
+static void a_loop_through_two_peers_ends_at_its_first_turn(void)
+{
+    uint8_t packet[100] = {0x45};
+    struct sockaddr_in from;
+    socklen_t size = sizeof from;
+    struct dp_endpoint far = {.remote = {.family = AF_INET, .port = 7, .ip = {10, 0, 0, 77}}};
+    begin_with_session();
+    int other = dp_peer_add(plane.dp); /* its endpoint lies behind the first peer */
+    CHECK_EQUAL(dp_peer_set_endpoint(plane.dp, (uint32_t)other, &far), 0);
+    getsockname(plane.udp4, (struct sockaddr *)&from, &size);
+    put_be16(packet + 2, sizeof packet);
+    packet[9] = PROTO_UDP;
+    memcpy(packet + 12, "\x7f\x00\x00\x01\x0a\x00\x00\x4d", 8);
+    memcpy(packet + 20, &from.sin_port, 2);
+    put_be16(packet + 22, 7);
+    CHECK(send(plane.tun, packet, sizeof packet, 0) == sizeof packet);
+    outbound(&plane);
+    CHECK_EQUAL(dropped(&plane, DROP_TUN_LOOP), 1);
+    CHECK_EQUAL(dp_peer_remove(plane.dp, (uint32_t)other), 0);
+    CHECK(send(plane.tun, packet, sizeof packet, 0) == sizeof packet);
+    outbound(&plane);
+    CHECK_EQUAL(peer_gets_all(&plane), 1); /* nobody's endpoint any more */
+    plane_end(&plane);
+}
+
 int main(void)
 {
     RUN(equal_packets_leave_in_one_segmented_send);
@@ -289,5 +314,6 @@ int main(void)
     RUN(a_tun_that_is_down_is_waited_for);
     RUN(a_deleted_tun_ends_the_run_and_says_so);
     RUN(our_own_outer_packet_is_not_sealed_again);
+    RUN(a_loop_through_two_peers_ends_at_its_first_turn);
     return 0;
 }

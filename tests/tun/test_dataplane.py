@@ -4,7 +4,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
-from support.planes import Pair, pair, udp_packet, wait_for
+from support.planes import Pair, boottime, pair, udp_packet, wait_for
 
 from tun.dataplane import DataPlane
 from tun.errors import DeviceGone, TunError
@@ -58,6 +58,29 @@ def test_the_wire_format_is_wireguards() -> None:
         assert (kind, counter) == (4, 0)
         assert len(plain) == 48  # 33 bytes, padded to a multiple of 16
         assert plain == p.udp(b"hello") + bytes(48 - 33)
+
+
+def test_what_another_implementation_sealed_is_opened() -> None:
+    with pair() as p, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as foreign:
+        send_key, _ = p.session()
+        index = p.b.plane.index_reserve(p.b.peer)
+        p.b.plane.keypair_install(
+            p.b.peer,
+            send_key=bytes(32),
+            receive_key=send_key,
+            local_index=index,
+            remote_index=1,
+            birthdate=boottime(),
+            is_initiator=False,
+        )
+        for counter in (0, 7, 3, 2**40, 2**40 - 8128):
+            packet = p.udp(counter.to_bytes(8, "big"))
+            nonce = struct.pack("<4xQ", counter)
+            sealed = ChaCha20Poly1305(send_key).encrypt(nonce, packet + bytes(5), None)
+            foreign.sendto(struct.pack("<IIQ", 4, index, counter) + sealed, p.b.udp[4].getsockname())
+            assert p.b.receive() == packet
+        foreign.sendto(struct.pack("<IIQ", 4, index, counter) + sealed, p.b.udp[4].getsockname())
+        wait_for(lambda: p.b.record()["rx_replayed"] == 1, "the replay")
 
 
 def test_a_packet_without_session_is_staged_and_leaves_when_one_comes() -> None:
