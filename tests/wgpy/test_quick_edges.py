@@ -165,10 +165,12 @@ def test_resolvconf_order_gives_the_record_its_prefix(tmp_path: Path) -> None:
 
 def test_device_process_learns_what_was_arranged() -> None:
     handover = Handover.take(
-        arrangement("/etc/wireguard/wg0.conf", None, foreground=False) | {"WGPY_SETUP_FD": "9"}
+        arrangement("/etc/wireguard/wg0.conf", None, supervised=False, detached=True) | {"WGPY_SETUP_FD": "9"}
     )
     assert handover == Handover(9, None, "/etc/wireguard/wg0.conf", detached=True)
-    assert Handover.take(arrangement("/x", "nobody", foreground=True)) == Handover(None, "nobody", None)
+    assert Handover.take(arrangement("/x", "nobody", supervised=True, detached=False)) == Handover(
+        None, "nobody", None
+    )
     assert Handover.take({}) == Handover()
 
 

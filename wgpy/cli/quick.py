@@ -20,7 +20,8 @@ TUNNEL = click.argument("tunnel", metavar="CONFIG|INTERFACE", shell_complete=com
 def up(tunnel: str, foreground: bool, user: str | None) -> None:
     """Bring a tunnel up, as wg-quick does, with this program as the device."""
     if foreground:
-        device = quick_up.up(tunnel, quick_up.Wishes(foreground=True, user=user))
+        detached = supervisor.is_detached()
+        device = quick_up.up(tunnel, quick_up.Wishes(supervised=True, detached=detached, user=user))
         supervisor.report_ready()
         quick_foreground.stay(tunnel, device)
     elif quick_up.user_of(tunnel, user) is not None:

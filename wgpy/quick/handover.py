@@ -9,7 +9,7 @@ By environment:
     WGPY_LEAVE      the configuration file: on TERM and INT run `wgpy down` on it, on HUP `wgpy reload`
     WGPY_DETACHED   standard error goes nowhere once the host is set up, unless LOG_LEVEL asks for a log
 
-With `up -f` neither WGPY_LEAVE nor WGPY_DETACHED is set: the parent does these things.
+With `up -f` WGPY_LEAVE is not set: the parent does these things.
 """
 
 import os
@@ -25,11 +25,13 @@ GO = b"g"
 DONE = b"d"
 
 
-def arrangement(config: str, user: str | None, foreground: bool) -> dict[str, str]:
+def arrangement(config: str, user: str | None, supervised: bool, detached: bool) -> dict[str, str]:
     """The variables that `up` gives to the device process."""
     variables = {"WGPY_USER": user} if user is not None else {}
-    if not foreground:
-        variables |= {"WGPY_LEAVE": config, "WGPY_DETACHED": "1"}
+    if not supervised:
+        variables["WGPY_LEAVE"] = config
+    if detached:
+        variables["WGPY_DETACHED"] = "1"
     return variables
 
 

@@ -36,6 +36,11 @@ def detach(tunnel: str, user: str | None) -> None:
         raise SystemExit(popen.wait() or 1)
 
 
+def is_detached() -> bool:
+    """Whether we are the supervisor that `detach` started."""
+    return "WGPY_READY_FD" in os.environ
+
+
 def report_ready() -> None:
     """In the supervisor: the tunnel stands; let go of the terminal."""
     number = os.environ.pop("WGPY_READY_FD", "")

@@ -44,11 +44,13 @@ class Wishes:
     """What the command line adds to the file.
 
     Attributes:
-        foreground: we stay as the device process's parent; else it leaves by itself on TERM and INT.
+        supervised: we stay as the device process's parent; else it leaves by itself on TERM and INT.
+        detached: the terminal is not for the device process to keep.
         user: whom the device process becomes when all is set up, None = the file's `User`.
     """
 
-    foreground: bool = False
+    supervised: bool = False
+    detached: bool = True
     user: str | None = None
 
 
@@ -82,7 +84,8 @@ def up(name: str, wishes: Wishes) -> process.DeviceProcess:
         _refuse_existing(file.interface, descriptors, rtnl)
         attempt = _Attempt(file, rosenpass, descriptors, rtnl)
         try:
-            return attempt.run(arrangement(str(file.path), user, wishes.foreground), not wishes.foreground)
+            arranged = arrangement(str(file.path), user, wishes.supervised, wishes.detached)
+            return attempt.run(arranged, wishes.detached)
         except BaseException:
             with _signals_wait():
                 attempt.abandon()

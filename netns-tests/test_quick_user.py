@@ -1,0 +1,122 @@
+"""`--user` and `User =`: the device process gives everything up but its descriptors.
+
+h1 wg0 10.0.0.1 ═ 10.99.0.1 ─── 10.99.0.2 ═ 10.0.0.2 wg0 h2 (wireguard-go)
+"""
+
+from pathlib import Path
+
+import pytest
+from lab import Namespace, wait_until
+from quickhost import DEVICE, DEVICES, QuickHost
+from wgpeer import Keys, Remote, WireguardGoPeer
+
+pytestmark = [
+    pytest.mark.netns,
+    pytest.mark.skipif(
+        "wgpy" not in DEVICES or DEVICE != "wgpy", reason="another device keeps its privileges"
+    ),
+]
+
+KEYS = Keys.generate()
+
+
+@pytest.fixture
+def quick(hosts: tuple[Namespace, Namespace], tmp_path: Path) -> QuickHost:
+    return QuickHost(hosts[0], tmp_path)
+
+
+def text(peer: WireguardGoPeer, more: str = "") -> str:
+    return (
+        f"[Interface]\nPrivateKey = {KEYS.private}\nAddress = 10.0.0.1/24\n{more}"
+        f"[Peer]\nPublicKey = {peer.keys.public}\nEndpoint = 10.99.0.2:51820\n"
+        "AllowedIPs = 10.0.0.2/32, 10.8.0.0/16\n"
+    )
+
+
+def gateway(h2: Namespace) -> WireguardGoPeer:
+    peer = WireguardGoPeer(h2, ("10.0.0.2/24",))
+    peer.start()
+    peer.configure([Remote(KEYS.public, ["10.0.0.1"])])
+    return peer
+
+
+def statuses(quick: QuickHost) -> list[dict[str, str]]:
+    """What the kernel says of every thread of the device process."""
+    script = f"cat /proc/{quick.device_pid()}/task/*/status"
+    fields = [
+        line.split(":\t", 1) for line in quick.host.run("sh", "-c", script).splitlines() if ":\t" in line
+    ]
+    threads: list[dict[str, str]] = []
+    for name, value in fields:
+        if name == "Name":
+            threads.append({})
+        threads[-1][name] = value
+    return threads
+
+
+@pytest.mark.parametrize("way", ["option", "file"])
+def test_every_thread_drops_everything_and_packets_flow_on(
+    quick: QuickHost, hosts: tuple[Namespace, Namespace], way: str
+) -> None:
+    path = quick.write(text(gateway(hosts[1]), "User = nobody\n" if way == "file" else ""))
+    before = quick.snapshot()
+    quick.up(path, *(["--user", "nobody"] if way == "option" else []))
+
+    def dropped() -> bool:
+        return all(set(thread["Uid"].split()) == {"65534"} for thread in statuses(quick))
+
+    wait_until(dropped, 5, lambda: str(statuses(quick)))
+    threads = statuses(quick)
+    assert len(threads) > 2
+    for thread in threads:
+        assert {thread[f"Cap{name}"].strip("0") for name in ("Inh", "Prm", "Eff", "Bnd", "Amb")} == {""}
+        assert thread["NoNewPrivs"] == "1"
+        assert thread["Groups"].split() == []
+    quick.host.run("ping", "-n", "-c3", "-i0.2", "-W5", "10.0.0.2")
+    assert "10.0.0.2/32" in quick.host.run("wg", "show", "wg0")
+    quick.down(path)
+    assert quick.snapshot() == before
+    wait_until(lambda: quick.processes() == [], 10, lambda: f"{quick.processes()} to end")
+
+
+@pytest.mark.parametrize("number", ["TERM", "KILL"])
+def test_supervisor_cleans_up_after_a_device_process_that_cannot(
+    quick: QuickHost, hosts: tuple[Namespace, Namespace], number: str
+) -> None:
+    path = quick.write(
+        text(gateway(hosts[1]), "User = nobody\nDNS = 10.0.0.53\nPostDown = touch /run/gone\n")
+    )
+    before = quick.snapshot()
+    quick.up(path)
+    quick.host.run("kill", f"-{number}", quick.device_pid())
+    wait_until(lambda: quick.processes() == [], 10, lambda: f"{quick.processes()} to end")
+    assert quick.snapshot() == before
+    assert quick.host.ok("test", "-e", "/run/gone")
+
+
+def test_failure_to_come_up_is_told_through_the_supervisor(quick: QuickHost) -> None:
+    path = quick.write("[Interface]\nUser = nobody\nPostUp = false\n")
+    before = quick.snapshot()
+    refused = quick.wgpy("up", path)
+    assert refused.returncode == 1
+    assert refused.stderr.endswith("wgpy: hook failed (exit 1): false\n")
+    assert quick.snapshot() == before
+
+
+@pytest.mark.parametrize("number", ["TERM", "INT", "HUP"])
+def test_detached_device_process_understands_signals(
+    quick: QuickHost, hosts: tuple[Namespace, Namespace], number: str
+) -> None:
+    peer = gateway(hosts[1])
+    path = quick.write(text(peer, "DNS = 10.0.0.53\nSaveConfig = true\nPreDown = ip link show dev %i\n"))
+    before = quick.snapshot()
+    quick.up(path)
+    if number == "HUP":
+        path.write_text(path.read_text().replace(", 10.8.0.0/16", ""))
+    quick.host.run("kill", f"-{number}", quick.device_pid())
+    if number == "HUP":
+        wait_until(lambda: "10.8" not in quick.host.run("wg", "show", "wg0"), 10, "the file to be re-read")
+        quick.down(path)
+    wait_until(lambda: quick.processes() == [], 15, lambda: f"{quick.processes()} to end")
+    assert quick.snapshot() == before
+    assert "ListenPort" in path.read_text()  # saved on the way down
