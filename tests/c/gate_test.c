@@ -97,6 +97,29 @@ static void a_keepalive_confirms_a_session_that_user_packets_may_not_use(void)
     plane_end(&plane);
 }
 
+static void a_keepalive_confirms_a_session_while_user_packets_leave_on_an_older_one(void)
+{
+    uint8_t message[2000], packet[40];
+    begin_strict();
+    tun_gives(&plane, 10, 0);
+    outbound(&plane);
+    plane_session(&plane, 0, DP_PSK_PQ);
+    struct dp_keypair_config weak = {
+        .remote_index = 99, .birthdate_ns = now_boottime_ns(), .is_initiator = 1};
+    CHECK_EQUAL(dp_index_reserve(plane.dp, plane.peer, &weak.local_index), 0);
+    CHECK_EQUAL(dp_keypair_install(plane.dp, plane.peer, &weak), 0);
+    peer_sends(&plane, 0, packet, udp4(packet, 0, 1, 2)); /* confirms the older one, which is previous */
+    inbound(&plane);
+    dp_peer_flush(plane.dp, plane.peer, 1);
+    outbound(&plane);
+    CHECK(peer_gets(&plane, message) > 32);
+    CHECK_EQUAL(get_le32(message + 4), 0x01020304);
+    CHECK_EQUAL(peer_gets(&plane, message), 32);
+    CHECK_EQUAL(get_le32(message + 4), 99);
+    CHECK_EQUAL(peer_gets_all(&plane), 0);
+    plane_end(&plane);
+}
+
 static void incoming_user_packets_are_refused_and_control_packets_pass(void)
 {
     uint8_t packet[40], taken[100];
@@ -217,6 +240,7 @@ int main(void)
     RUN(user_packets_wait_for_a_session_the_gate_admits);
     RUN(control_packets_do_not_wait_behind_user_packets);
     RUN(a_keepalive_confirms_a_session_that_user_packets_may_not_use);
+    RUN(a_keepalive_confirms_a_session_while_user_packets_leave_on_an_older_one);
     RUN(incoming_user_packets_are_refused_and_control_packets_pass);
     RUN(a_weaker_session_does_not_take_user_packets_over);
     RUN(a_key_that_grew_too_old_closes_the_gate);

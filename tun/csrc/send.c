@@ -236,17 +236,17 @@ static void flush_peer(struct outbound *out, struct peer *peer, uint32_t flush)
 {
     struct keypair *keypair = control_keypair(out, peer);
     struct keypair *user = gate_user_keypair(&peer->gate, &peer->slots, &out->dp->limits, out->batch.now_ns);
-    uint32_t carried = 0;
+    uint32_t carried = 0; /* on `keypair` */
 
     if (!peer->endpoint.remote.family)
         return;
     if (keypair)
         carried += carry_queue(out, peer, &peer->staged.control, keypair);
-    if (user)
-        carried += carry_queue(out, peer, &peer->staged.user, user);
+    if (user && carry_queue(out, peer, &peer->staged.user, user) && user == keypair)
+        carried++;
     if (carried)
         return;
-    /* user packets that wait for the gate do not confirm a session: the keepalive must */
+    /* user packets that wait, or leave on an older keypair, do not confirm a session: the keepalive must */
     if (keypair && (flush & PEER_FLUSH_KEEPALIVE))
         send_keepalive(out, peer, keypair);
     else if (!keypair && ((flush & PEER_FLUSH_KEEPALIVE) || staged_count(&peer->staged)))
