@@ -167,11 +167,13 @@ static void a_key_that_grew_too_old_closes_the_gate(void)
     begin_strict();
     plane_session(&plane, 1, DP_PSK_PQ);
     struct peer *peer = plane.dp->peers[plane.peer];
+    CHECK(record_of(&plane)->user_birthdate_ns > 0);
     peer->slots.current->psk_birthdate_ns = now_boottime_ns() - 600000000000ull;
     tun_gives(&plane, 10, 0);
     outbound(&plane);
     CHECK_EQUAL(peer_gets_all(&plane), 0);
     CHECK_EQUAL(record_of(&plane)->tx_gated, 1);
+    CHECK_EQUAL(record_of(&plane)->user_birthdate_ns, 0);
     plane_end(&plane);
 }
 

@@ -120,7 +120,8 @@ struct dp_record {
     uint64_t last_rx_auth_ns;
     uint64_t last_rx_data_ns;
     uint64_t rx_unanswered_ns; /* first data received since the last auth packet sent; 0 = all answered */
-    /* written under the exclusive lock */
+    /* written under the exclusive lock, when a keypair or the gate changes or a packet finds that one
+     * expired: who needs to know it now compares the ages too */
     uint64_t current_birthdate_ns; /* of the keypair control packets use; 0 = no current keypair */
     uint64_t user_birthdate_ns;    /* of the keypair user packets use; 0 = none passes the gate */
     uint64_t user_psk_birthdate_ns;

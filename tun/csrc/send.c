@@ -123,6 +123,9 @@ static void stage_rest(struct outbound *out, struct peer *peer, bool control, st
             record_add(&peer->record->tx_gated, n);
     }
     peer->record->staged = staged_count(&peer->staged);
+    if (!control && record_get(&peer->record->user_birthdate_ns))
+        defer_refresh(&out->batch.deferred,
+                      peer); /* the record still says that user packets have a keypair */
     if (!is_gated)
         want_session(out->dp, peer, out->batch.now_ns);
 }
