@@ -26,13 +26,29 @@ from wgpy.actions import (
     SessionStands,
     StopSending,
 )
-from wgpy.errors import RemoteError
+from wgpy.errors import (
+    AuthenticationError,
+    MalformedMessage,
+    RemoteError,
+    ReplayError,
+    StateError,
+    UnknownPeer,
+)
 from wgpy.log import Rate
 from wgpy.model import Endpoint, Instant, PeerNumber, PskKind, SocketAddress, WallTime
 from wgpy.timers import IDLE, Activity
 from wgpy.tunnel import Tunnel
 
 logger = logging.getLogger(__name__)
+
+# How a refusal of the core is counted, beside the data plane's own reasons.
+_REASONS: dict[type[RemoteError], str] = {
+    MalformedMessage: "handshake_malformed",
+    AuthenticationError: "handshake_authentication",
+    ReplayError: "handshake_replay",
+    StateError: "handshake_state",
+    UnknownPeer: "handshake_stranger",
+}
 
 # The network's answers to a handshake message are no news: the next resend tries again.
 _NO_WAY = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EDESTADDRREQ, errno.ECONNREFUSED}
@@ -71,7 +87,7 @@ class Dispatch:
     """Carries values both ways; `on_session` hears of each session that was confirmed.
 
     Attributes:
-        refused: messages the core refused, by the class of its error.
+        refused: messages the core refused, by reason.
         device_error: errno of the TUN or a socket that is gone for good, 0 while all is well.
     """
 
@@ -118,7 +134,7 @@ class Dispatch:
         try:
             self._tunnel.receive(event.message, source, now, wall)
         except RemoteError as error:
-            self.refused[type(error).__name__] += 1
+            self.refused[_REASONS[type(error)]] += 1
             if self._rate.allows():
                 logger.debug("%s from %s: %s", type(error).__name__, source.remote, error)
 

@@ -35,7 +35,9 @@ def peer_report(
 ) -> dict[str, object]:
     """One peer."""
     activity = activity_of(record)
-    standing = Standing(policy, peer.has_rosenpass, peer.has_endpoint, peer.ring.has_output, added)
+    standing = Standing(
+        policy, peer.has_rosenpass, peer.has_endpoint, peer.ring.has_output, _since(peer, added, now, timings)
+    )
     quantum = quantum_state(standing, activity, now, timings)
     return {
         "public_key": base64_text(state.public_key),
@@ -57,6 +59,13 @@ def peer_report(
         **{name: int(record[name]) for name in ("staged", "tx_gated", "rx_gated")},
         **{name: int(record[name]) for name in ("rx_dropped", "rx_replayed", "tx_dropped")},
     }
+
+
+def _since(peer: Peer, added: Instant, now: Instant, timings: Timings) -> Instant:
+    """When the peer last had a post-quantum session, else when it was added."""
+    if peer.last_pq_session is None:
+        return added
+    return max(added, Instant(min(now, peer.last_pq_session + timings.reject_after_time)))
 
 
 def session_report(activity: Activity, now: Instant, timings: Timings) -> dict[str, object] | None:

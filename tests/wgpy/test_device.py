@@ -153,7 +153,7 @@ async def test_a_preshared_key_that_differs_keeps_the_tunnel_shut() -> None:
         introduce(a, b, b"x" * 32)
         b.apply(DeviceUpdate(peers=(peer(ALICE_PUBLIC, preshared_key=PresharedKey(b"y" * 32)),)))
         tun_a.write(udp_packet("10.0.0.1", "10.0.0.2", b"x"))
-        await until(lambda: int(str(a.extra_state()["drops"]["AuthenticationError"])) > 0)  # type: ignore[index]
+        await until(lambda: int(str(a.extra_state()["drops"]["handshake_authentication"])) > 0)  # type: ignore[index]
         assert a.state().peers[0].last_handshake == 0
 
 
@@ -302,4 +302,4 @@ async def test_rosenpass_settings_are_refused_or_taken_but_never_ignored() -> No
     with made() as [(device, _)]:
         await device.configure_rosenpass(None)
         with pytest.raises(WgpyError):
-            await device.configure_rosenpass(RosenpassSettings("/none", "/none", 1, (), ()))
+            await device.configure_rosenpass(RosenpassSettings("/none", "/none", 1, Policy.STRICT, (), ()))

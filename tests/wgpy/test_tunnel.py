@@ -21,6 +21,7 @@ from wgpy.actions import (
     InstallKeypair,
     PeerAuthenticated,
     SendHandshake,
+    SessionStands,
     StopSending,
 )
 from wgpy.constants import MILLISECOND
@@ -133,8 +134,8 @@ def test_a_handshake_asks_for_exactly_these_actions() -> None:
     assert not theirs.is_initiator
     assert isinstance(response, SendHandshake)
     finished = a.receive(response.message)
-    assert kinds(finished) == [PeerAuthenticated, InstallKeypair, Flush]
-    ours, flush = finished[1:]
+    assert kinds(finished) == [PeerAuthenticated, InstallKeypair, SessionStands, Flush]
+    ours, flush = finished[1], finished[3]
     assert isinstance(ours, InstallKeypair)
     assert ours.is_initiator
     assert (ours.send_key, ours.receive_key) == (theirs.receive_key, theirs.send_key)
@@ -168,7 +169,7 @@ def test_confirmation_completes_the_responders_handshake() -> None:
     (install,) = (x for x in b.receive(a.initiation()) if isinstance(x, InstallKeypair))
     assert b.tunnel.peer(OTHER).last_handshake == 0
     b.tunnel.session_confirmed(OTHER, install.local_index, NOW, WALL)
-    assert b.tunnel.take_actions() == [Flush(OTHER, keepalive=False)]
+    assert b.tunnel.take_actions() == [SessionStands(OTHER, PskKind.NONE), Flush(OTHER, keepalive=False)]
     assert b.tunnel.peer(OTHER).last_handshake == WALL
     b.tunnel.session_confirmed(OTHER, install.local_index, NOW, WALL)
     assert b.tunnel.take_actions() == []
