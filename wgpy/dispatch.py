@@ -107,7 +107,10 @@ class Dispatch:
         """Handle what waits, a batch of it; returns whether there may be more."""
         events = self._dataplane.events()
         for event in events:
-            self._take(event)
+            try:
+                self._take(event)
+            except OSError as error:  # the index table is full, or memory is out: the others shall not suffer
+                logger.warning("%s was lost: %s", event.kind.name, error.strerror)
         return bool(events)
 
     def _take(self, event: Event) -> None:
