@@ -33,16 +33,24 @@ def hosts() -> Iterator[tuple[lab.Namespace, lab.Namespace]]:
         yield pair
 
 
-def _others() -> list[object]:
+def _others(adjustable: bool = False) -> list[object]:
     """Debian's wireguard-go always; what `make interop` built under its mark."""
     default = (WireguardGoPeer, WgpyPeer)
     built = [kind for kind in ALL if kind not in default and not kind.missing()]
+    if adjustable:
+        built = [kind for kind in built if kind.adjustable]
     return [WireguardGoPeer, *(pytest.param(kind, marks=pytest.mark.interop) for kind in built)]
 
 
 @pytest.fixture(params=_others(), ids=lambda kind: kind.name)
 def other(request: pytest.FixtureRequest) -> type[Peer]:
     """The implementation at the far end of the tunnel; the test runs once for each there is."""
+    return _present(request.param)
+
+
+@pytest.fixture(params=_others(adjustable=True), ids=lambda kind: kind.name)
+def adjustable(request: pytest.FixtureRequest) -> type[Peer]:
+    """As `other`, but only who can change a peer it already has."""
     return _present(request.param)
 
 

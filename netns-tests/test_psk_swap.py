@@ -43,12 +43,12 @@ def test_swap_between_two_of_ours_loses_nothing(first: str, lag: float) -> None:
 
 
 @pytest.mark.parametrize("first", ["subject", "other"])
-def test_swap_with_another_implementation_loses_nothing(other: type[Peer], first: str) -> None:
-    swap_under_traffic(other, first, 0.3)
+def test_swap_with_another_implementation_loses_nothing(adjustable: type[Peer], first: str) -> None:
+    swap_under_traffic(adjustable, first, 0.3)
 
 
-def test_removing_the_key_on_both_sides_is_a_swap_too(other: type[Peer]) -> None:
-    with tunnel(other, preshared=True) as t:
+def test_removing_the_key_on_both_sides_is_a_swap_too(adjustable: type[Peer]) -> None:
+    with tunnel(adjustable, preshared=True) as t:
         t.subject.ping(t.other.address4)
         with Echo(t.h2, t.other.address4), Numbered(t.h1, t.other.address4) as stream:
             for which in ("subject", "other"):

@@ -81,6 +81,7 @@ class Peer(ABC):
     """One implementation on one interface. After `start` call `configure`, which replaces all peers."""
 
     name: ClassVar[str]
+    adjustable: ClassVar[bool] = True  # a peer that is already configured can be changed
 
     def __init__(
         self,
@@ -200,9 +201,10 @@ class NewestWireguardGoPeer(WireguardGoPeer):
 
 
 class BoringtunPeer(Peer):
-    """Cloudflare's boringtun; it cannot change a peer it has, so `configure` names each peer once."""
+    """Cloudflare's boringtun. A change of a peer it has ends it; it binds a connected socket per peer."""
 
     name = "boringtun"
+    adjustable = False
 
     @classmethod
     def missing(cls) -> str:
