@@ -91,6 +91,8 @@ interop: build
 bench: build
 	$(PEERS)/build-peers wireguard-go
 	$(BIN)/python bench/run.py $(BENCH)
+	$(BIN)/python bench/kem.py
+	$(BIN)/python bench/exchange.py
 
 demo: build
 	@$(BIN)/python bench/demo.py
