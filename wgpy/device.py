@@ -126,6 +126,7 @@ class Device:
         self._port = sockets.port if sockets is not None else 0
         self._mark = 0
         self._is_up = False
+        self._carries = False  # up, and with sockets
         self._is_gone = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ticker: asyncio.TimerHandle | None = None
@@ -326,6 +327,7 @@ class Device:
 
     def _set_listen_port(self, port: int) -> None:
         if not self._is_up:
+            UdpSockets.open(port, self._mark).close()  # a taken port is refused now, while somebody asks
             self._port = port
             return
         # Where the port is taken the old sockets go on; they stay until the workers have left them.
@@ -494,6 +496,9 @@ class Device:
             self._up()
         elif self._is_up and not is_up:
             self._down()
+        elif self._is_up and not self._carries:
+            with suppress(OSError):  # the port may be free by now
+                self._start_traffic()
         self._wait_for_up()
 
     def _rewatch(self) -> None:
@@ -527,10 +532,14 @@ class Device:
     def _up(self) -> None:
         self._is_up = True
         try:
-            if self._sockets is None:
-                self._use_sockets(self._adopted or UdpSockets.open(self._port, self._mark))
+            self._start_traffic()
         except OSError as error:
-            logger.error("cannot open the UDP sockets: %s", error.strerror)
+            logger.error("cannot open the UDP sockets, trying on: %s", error.strerror)
+
+    def _start_traffic(self) -> None:
+        if self._sockets is None:
+            self._use_sockets(self._adopted or UdpSockets.open(self._port, self._mark))
+        self._carries = True
         activity = {peer.number: self._dispatch.activity(peer.number) for peer in self.tunnel.peers()}
         self.tunnel.device_up(boot_time(), wall_time(), activity)
         self._dispatch.perform()
@@ -539,7 +548,7 @@ class Device:
         logger.info("interface up, port %d", self._port)
 
     def _down(self) -> None:
-        self._is_up = False
+        self._is_up = self._carries = False
         self.tunnel.device_down()
         self._dispatch.perform()
         self._dataplane.set_sockets()

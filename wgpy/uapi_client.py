@@ -36,7 +36,8 @@ class Refused(WgpyError):  # noqa: N818
     """
 
     def __init__(self, interface: str, number: int) -> None:
-        super().__init__(f"{interface}: the interface refused this: {os.strerror(number)}")
+        remedy = "; choose another ListenPort" if number == errno.EADDRINUSE else ""
+        super().__init__(f"{interface}: the interface refused this: {os.strerror(number)}{remedy}")
         self.errno = number
 
 

@@ -277,6 +277,33 @@ async def test_down_closes_the_port_and_up_opens_the_same() -> None:
         assert device.state().listen_port == port
 
 
+@on_loop
+async def test_a_taken_port_is_refused_while_down_too() -> None:
+    with made() as [(device, tun)], socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("", 0))
+        port = device.state().listen_port
+        tun.set_up(False)
+        await until(lambda: can_bind(port))
+        with pytest.raises(OSError, match="port") as caught:
+            device.apply(DeviceUpdate(listen_port=other.getsockname()[1]))
+        assert caught.value.errno == errno.EADDRINUSE
+        assert device.state().listen_port == port
+
+
+@on_loop
+async def test_a_port_stolen_while_down_is_opened_as_soon_as_it_is_free() -> None:
+    with made() as [(device, tun)], socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as thief:
+        port = device.state().listen_port
+        tun.set_up(False)
+        await until(lambda: can_bind(port))
+        thief.bind(("", port))
+        tun.set_up(True)
+        await asyncio.sleep(1.5)  # up without a port, and still alive
+        thief.close()
+        await until(lambda: not can_bind(port))
+        assert device.state().listen_port == port
+
+
 def can_bind(port: int) -> bool:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
