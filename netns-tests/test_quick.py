@@ -4,6 +4,7 @@ h1 10.99.0.1, fd99::1 ── eth0 ── eth0 ── 10.99.0.2, fd99::2 h2
 """
 
 import base64
+import shutil
 import signal
 from pathlib import Path
 
@@ -315,3 +316,28 @@ def test_down_needs_no_file(quick: QuickHost) -> None:
     path.unlink()
     assert quick.wgpy("down", "wg0").stdout == "gone\n"
     assert quick.snapshot() == before
+
+
+@pytest.mark.skipif(shutil.which("iptables-restore") is None, reason="no iptables")
+def test_host_without_nft_gets_its_rules_through_iptables(quick: QuickHost, tmp_path: Path) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name in ("iptables-restore", "ip6tables-restore", "wireguard-go", "bash"):
+        (tools / name).symlink_to(shutil.which(name) or "/nowhere")
+    path = quick.write(FULL)
+    rules = "iptables-save; ip6tables-save"
+    before = without_tables(quick.snapshot())
+    without_nft = ("/usr/bin/env", f"PATH={tools}", *WGPY)
+    done = quick.host.result(*without_nft, "up", path, env=quick.environment)
+    assert done.stderr.count("tables-restore -n") == 2, done.stderr
+    there = quick.host.run("sh", "-c", rules)
+    assert there.count('--comment "wg-quick(8) rule for wg0"') == 6
+    assert "-d 10.0.0.1/32 ! -i wg0 -m addrtype ! --src-type LOCAL" in there
+    quick.host.run(*without_nft, "down", path)
+    assert "wg0" not in quick.host.run("sh", "-c", rules)
+    assert without_tables(quick.snapshot()) == before
+
+
+def without_tables(snapshot: list[str]) -> list[str]:
+    """Where iptables is nft in disguise, looking at it makes empty tables."""
+    return [line for line in snapshot if line and not line.startswith(("table", "\t", "}", "#"))]
