@@ -27,7 +27,7 @@ static bool knows_segment(int fd)
 
 int udp_socket_prepare(struct udp_socket *sock, int fd, int family, bool want_gso, bool want_gro)
 {
-    union socket_name name;
+    union socket_name name = {0};
     socklen_t length = sizeof(name);
     int level = family == AF_INET ? IPPROTO_IP : IPPROTO_IPV6;
     int result;
