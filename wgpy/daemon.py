@@ -5,7 +5,8 @@ the interface is deleted or the socket file removed; then neither is left behind
 
 Environment: WG_TUN_FD, WG_UAPI_FD, WG_UDP_FD (descriptors handed in), WG_PROCESS_FOREGROUND=1, LOG_LEVEL
 (verbose, debug, error, silent); WGPY_DISABLE (a comma list of offloads), WGPY_AEAD; WGPY_TIMINGS and
-WGPY_ROSENPASS_TIMERS for test labs; what `wgpy up` arranges is in wgpy.quick.handover.
+WGPY_ROSENPASS_TIMERS for test labs; WGPY_KEY_LOG is in wgpy.key_log, what `wgpy up` arranges in
+wgpy.quick.handover.
 
 Most imports wait until they are needed: numpy starts threads, and neither the fork nor the giving up of
 privileges may happen beside any.
@@ -208,6 +209,7 @@ def options_from(environment: Mapping[str, str]) -> "Options":
     from tun.records import Aead, Feature
     from wgpy.constants import timings_from
     from wgpy.device import Options
+    from wgpy.key_log import key_log_from
 
     features = Feature.ALL
     for name in filter(None, environment.get("WGPY_DISABLE", "").lower().split(",")):
@@ -222,6 +224,7 @@ def options_from(environment: Mapping[str, str]) -> "Options":
         features=features,
         aead=Aead[aead],
         rosenpass_seconds=_seconds(environment.get("WGPY_ROSENPASS_TIMERS", "")),
+        key_log=key_log_from(environment),
     )
 
 

@@ -26,6 +26,7 @@ from tun.udp import UdpSockets
 from wgpy import crypto, report, watch
 from wgpy.constants import MAX_PEERS, Timings
 from wgpy.dispatch import DataPlaneIndices, Dispatch, boot_time, wall_time
+from wgpy.key_log import KeyLog
 from wgpy.model import (
     KEY_LEN,
     SECOND,
@@ -67,6 +68,7 @@ class Options:
     aead: Aead = Aead.AUTO
     max_peers: int = MAX_PEERS
     rosenpass_seconds: Mapping[str, float] = field(default_factory=dict)  # shortened timers, for test labs
+    key_log: KeyLog | None = None  # for test labs
 
     def rosenpass_timers(self) -> "Timers":
         """The exchange's timers."""
@@ -114,7 +116,7 @@ class Device:
             rekey_after_messages=options.timings.rekey_after_messages,
         )
         self.tunnel = Tunnel(DataPlaneIndices(self._dataplane), os.urandom, options.timings)
-        self._dispatch = Dispatch(self._dataplane, self.tunnel, self._on_session)
+        self._dispatch = Dispatch(self._dataplane, self.tunnel, self._on_session, options.key_log)
         self._options = options
         self._rosenpass: RosenpassSettings | None = None
         self._driver: RosenpassDriver | None = None
@@ -163,6 +165,8 @@ class Device:
                 sockets.close()
         self._watch.close()
         self._tun.close()
+        if self._options.key_log is not None:
+            self._options.key_log.close()
 
     @property
     def name(self) -> str:
@@ -446,6 +450,8 @@ class Device:
     # -- events and time
 
     def _on_events(self) -> None:
+        if self._loop is None:
+            return  # closed since this was put on the loop
         if self._dispatch.take_events() and self._loop is not None:
             # A batch at a time, so that a flood of handshakes does not keep timers and UAPI waiting.
             self._loop.call_soon(self._on_events)

@@ -34,6 +34,7 @@ from wgpy.errors import (
     StateError,
     UnknownPeer,
 )
+from wgpy.key_log import KeyLog
 from wgpy.log import Rate
 from wgpy.model import Endpoint, Instant, PeerNumber, PskKind, SocketAddress, WallTime
 from wgpy.timers import IDLE, Activity
@@ -91,10 +92,13 @@ class Dispatch:
         device_error: errno of the TUN or a socket that is gone for good, 0 while all is well.
     """
 
-    def __init__(self, dataplane: DataPlane, tunnel: Tunnel, on_session: OnSession) -> None:
+    def __init__(
+        self, dataplane: DataPlane, tunnel: Tunnel, on_session: OnSession, key_log: KeyLog | None = None
+    ) -> None:
         self._dataplane = dataplane
         self._tunnel = tunnel
         self._on_session = on_session
+        self._key_log = key_log
         self._rate = Rate()
         self.refused: Counter[str] = Counter()
         self.device_error = 0
@@ -178,6 +182,8 @@ class Dispatch:
                 assert_never(action)
 
     def _install(self, action: InstallKeypair) -> None:
+        if self._key_log is not None:
+            self._key_log.installed(action)
         try:
             self._dataplane.keypair_install(
                 action.peer,
