@@ -42,6 +42,9 @@ class Peer:
         self.last_consumed: Instant | None = None
         self.last_pq_session: Instant | None = None  # when a session on a Rosenpass key was last confirmed
         self.scheduled: Instant | None = None  # the deadline last put on the Tunnel's heap
+        self.mismatches = (
+            0  # responses that no key of ours opened, since the last session; anybody may forge them
+        )
         self._shared: bytes | None = None
         self._shared_known = False
 
@@ -69,6 +72,11 @@ class Peer:
         if not self.has_rosenpass:
             return False
         return self.last_pq_session is None or now - self.last_pq_session >= timings.reject_after_time
+
+    @property
+    def handshakes_fail(self) -> bool:
+        """Whether the peer speaks and no session comes of it: what a preshared key not shared looks like."""
+        return self.mismatches > 1 or self.ring.unproved > 1
 
     @property
     def deadline(self) -> Instant | None:

@@ -225,6 +225,11 @@ class PskRing:
         if not self._settle_if_done() and self._follow_up_at is None:
             self._schedule_follow_up(now)
 
+    @property
+    def unproved(self) -> int:
+        """Our responses in a row, a second or more apart, that the peer made no use of, after the first."""
+        return self._responses
+
     # -- time
 
     @property

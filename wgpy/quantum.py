@@ -42,6 +42,7 @@ class Standing:
     """What is known of a peer besides its packets.
 
     started: when the peer was added or last seen post-quantum, for the patience below.
+    handshakes_fail: the peer speaks, but no session comes of it.
     """
 
     policy: Policy
@@ -49,6 +50,7 @@ class Standing:
     has_endpoint: bool
     has_output: bool
     started: Instant
+    handshakes_fail: bool = False
 
 
 # Strict towards a peer that does not answer: the reason is named within this time.
@@ -58,8 +60,9 @@ PATIENCE = 20 * SECOND
 def quantum_state(standing: Standing, activity: Activity, now: Instant, timings: Timings) -> QuantumState:
     """Judge the session that carries the peer's user packets now."""
     live = activity.user_birthdate and now - activity.user_birthdate < timings.reject_after_time
-    if live and activity.user_psk_kind is PskKind.PQ:
-        age = max(0, now - activity.user_psk_birthdate)
+    age = max(0, now - activity.user_psk_birthdate)
+    outlived = standing.policy is Policy.STRICT and age >= timings.pq_key_max_age
+    if live and activity.user_psk_kind is PskKind.PQ and not outlived:
         return QuantumState(
             Resistance.YES, "", age // SECOND, max(0, RENEWAL - age) // SECOND if age < RENEWAL else 0
         )
@@ -79,6 +82,8 @@ def _why_not(
     if not activity.has_session(now, timings):
         if standing.has_output or not impatient:
             return Resistance.PENDING, "waiting for a handshake"
+        if standing.handshakes_fail:
+            return Resistance.NO, "handshakes come to no session; is Rosenpass off at the peer?"
         if not standing.has_endpoint:
             return Resistance.NO, "the peer has not called yet and has no endpoint"
         return Resistance.NO, "the peer does not answer handshakes"

@@ -36,7 +36,12 @@ def peer_report(
     """One peer."""
     activity = activity_of(record)
     standing = Standing(
-        policy, peer.has_rosenpass, peer.has_endpoint, peer.ring.has_output, _since(peer, added, now, timings)
+        policy,
+        peer.has_rosenpass,
+        peer.has_endpoint,
+        peer.ring.has_output,
+        _since(peer, added, now, timings),
+        handshakes_fail=peer.handshakes_fail,
     )
     quantum = quantum_state(standing, activity, now, timings)
     return {

@@ -446,9 +446,13 @@ class Tunnel:
         if peer is None or peer.outstanding is None or self._identity is None:
             raise StateError("no handshake waits for this response")
         slots = peer.ring.candidates(now)
-        position, keys = noise.consume_response(
-            self._identity, peer.outstanding, message, [slot.key for slot in slots]
-        )
+        try:
+            position, keys = noise.consume_response(
+                self._identity, peer.outstanding, message, [slot.key for slot in slots]
+            )
+        except AuthenticationError:
+            peer.mismatches += 1
+            raise
         peer.outstanding.wipe()
         peer.outstanding = None
         del self._handshakes[message.receiver_index]
@@ -489,6 +493,7 @@ class Tunnel:
         peer.last_handshake = wall
         if slot.kind is PskKind.PQ:
             peer.last_pq_session = now
+        peer.mismatches = 0
         peer.ring.proved(slot, now)
         self._act(SessionStands(peer.number, slot.kind))
 

@@ -26,6 +26,12 @@ def test_yes_is_said_of_the_session_that_carries_user_packets() -> None:
     assert (state.state, state.key_age_s, state.next_s, state.since) == (Resistance.YES, 34, 86, None)
 
 
+def test_a_key_that_the_gate_refuses_for_its_age_is_not_yes() -> None:
+    old = replace(PQ, user_psk_birthdate=NOW - T.pq_key_max_age)
+    assert quantum_state(STANDING, old, NOW, T).state is not Resistance.YES
+    assert quantum_state(replace(STANDING, policy=Policy.PERMISSIVE), old, NOW, T).state is Resistance.YES
+
+
 def test_a_post_quantum_session_past_its_life_is_not_yes() -> None:
     assert quantum_state(STANDING, PQ, Instant(NOW + 150 * SECOND), T).state is not Resistance.YES
 
@@ -38,6 +44,7 @@ def test_a_post_quantum_session_past_its_life_is_not_yes() -> None:
         (STANDING, Activity(), Resistance.PENDING, "handshake"),
         (replace(STANDING, started=LONG), Activity(), Resistance.NO, "does not answer handshakes"),
         (replace(STANDING, started=LONG, has_endpoint=False), Activity(), Resistance.NO, "no endpoint"),
+        (replace(STANDING, started=LONG, handshakes_fail=True), Activity(), Resistance.NO, "Rosenpass off"),
         (STANDING, INTERIM, Resistance.PENDING, "under way"),
         (replace(STANDING, has_output=True, started=LONG), INTERIM, Resistance.PENDING, "next handshake"),
         (replace(STANDING, started=LONG), INTERIM, Resistance.NO, "does not answer the Rosenpass"),

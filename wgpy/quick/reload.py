@@ -2,10 +2,12 @@
 
 import os
 from dataclasses import replace
+from pathlib import Path
 
 from wgpy import uapi_client
 from wgpy.config_files import QuickFile, read_quick_file
 from wgpy.config_update import syncconf
+from wgpy.errors import ConfigError
 from wgpy.quick.programs import warn
 from wgpy.resolve import resolve
 from wgpy.rosenpass_settings import RosenpassSettings, settings_of
@@ -41,6 +43,28 @@ def rosenpass_of(file: QuickFile) -> RosenpassSettings | None:
     """What the device must know of Rosenpass, None for plain WireGuard.
 
     Raises:
-        ConfigError: a key file is missing, or a peer cannot be reached.
+        ConfigError: a key file is missing or is none, or a peer cannot be reached.
     """
-    return settings_of(file.config, file.path.parent, file.interface, os.path.exists, file.path.name)
+    found = settings_of(file.config, file.path.parent, file.interface, os.path.exists, file.path.name)
+    if found is not None:
+        _check_key_files(found, file.path.name)
+    return found
+
+
+def _check_key_files(settings: RosenpassSettings, where: str) -> None:
+    """The device reads them again; here a bad one is found while nothing has been changed."""
+    # Only a file with Rosenpass keys pays for these imports.
+    from rosenpass.erasure import wipe
+    from rosenpass.errors import KeyFileError
+    from rosenpass.keyfile import load_psk, load_public_key, load_secret_key
+
+    try:
+        load_public_key(Path(settings.public_key))
+        wipe(load_secret_key(Path(settings.secret_key)))
+        for peer in settings.peers:
+            if peer.rosenpass_public_key is not None:
+                load_public_key(Path(peer.rosenpass_public_key))
+            if peer.preshared_key is not None:
+                wipe(load_psk(Path(peer.preshared_key)))
+    except KeyFileError as error:
+        raise ConfigError(str(error), where) from None
