@@ -135,6 +135,23 @@ def test_a_response_to_a_session_is_dropped_and_a_cookie_reply_passes() -> None:
         assert (event.message, event.peer) == (reply, one.peer)
 
 
+def test_cookie_replies_of_one_source_are_few_and_crowd_nobody_out() -> None:
+    with plane() as (one, stranger):
+        index = one.plane.index_reserve(one.peer)
+        reply = struct.pack("<II", 3, index) + bytes(56)
+        wait_for(lambda: not stranger.send(reply) and one.plane.drops["handshake_rate"] > 200, "drops")
+        honest = message(1)
+        stranger.send(honest)
+        assert next_initiation(one) == honest
+        assert one.plane.drops["handshake_cookie"] == 0
+
+
+def next_initiation(one: Side) -> bytes:
+    while (event := one.next_event(EventKind.HANDSHAKE)).message[0] != 1:
+        pass
+    return event.message
+
+
 def test_a_flood_is_answered_with_cookies_and_stays_out_of_the_ring() -> None:
     with plane() as (one, stranger):
         for number in range(128):

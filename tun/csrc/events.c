@@ -105,3 +105,13 @@ bool events_under_load(struct events *events, uint64_t now_ns)
     pthread_mutex_unlock(&events->lock);
     return loaded;
 }
+
+bool events_are_few(struct events *events)
+{
+    bool few;
+
+    pthread_mutex_lock(&events->lock);
+    few = events->depth[DP_EVENT_HANDSHAKE] < EVENTS_UNDER_LOAD;
+    pthread_mutex_unlock(&events->lock);
+    return few;
+}

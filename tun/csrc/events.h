@@ -35,5 +35,7 @@ size_t events_take(struct events *events, struct dp_event *out, size_t max);
 void events_forget(struct events *events, uint32_t peer);
 /* Are handshake messages coming faster than Python takes them? Sticky for a second. */
 bool events_under_load(struct events *events, uint64_t now_ns);
+/* Do fewer handshake messages wait at this moment than would be load? */
+bool events_are_few(struct events *events);
 
 #endif

@@ -51,6 +51,18 @@ static bool passes_macs(struct dp *dp, const uint8_t *message, uint32_t length,
     return passes_load(dp, message, length, source, now_ns);
 }
 
+/*
+ * A cookie reply carries no mac: whoever saw an index of ours on the wire can make them. So only a few of one
+ * source, and none that would take the place of messages whose macs were right.
+ */
+static bool passes_cookie_reply(struct dp *dp, const struct dp_endpoint *source, uint64_t now_ns)
+{
+    if (events_are_few(&dp->events) && ratelimiter_allow(dp->ratelimiter, &source->remote, now_ns))
+        return true;
+    count_drop(dp, DROP_HANDSHAKE_RATE);
+    return false;
+}
+
 void handshake_arrived(struct dp *dp, const uint8_t *message, uint32_t length, uint32_t type,
                        const struct dp_endpoint *source, uint64_t now_ns)
 {
@@ -65,7 +77,8 @@ void handshake_arrived(struct dp *dp, const uint8_t *message, uint32_t length, u
         count_drop(dp, DROP_HANDSHAKE_INDEX);
         return;
     }
-    if (type != MESSAGE_COOKIE_REPLY && !passes_macs(dp, message, length, source, now_ns))
+    if (type == MESSAGE_COOKIE_REPLY ? !passes_cookie_reply(dp, source, now_ns)
+                                     : !passes_macs(dp, message, length, source, now_ns))
         return;
     memcpy(event.message, message, length);
     raise_event(dp, &event);
