@@ -142,14 +142,10 @@ def test_cookie_replies_of_one_source_are_few_and_crowd_nobody_out() -> None:
         wait_for(lambda: not stranger.send(reply) and one.plane.drops["handshake_rate"] > 200, "drops")
         honest = message(1)
         stranger.send(honest)
-        assert next_initiation(one) == honest
+        taken: list[bytes] = []
+        wait_for(lambda: taken.extend(event.message for event in one.plane.events()) or honest in taken)
+        assert len(taken) < 100
         assert one.plane.drops["handshake_cookie"] == 0
-
-
-def next_initiation(one: Side) -> bytes:
-    while (event := one.next_event(EventKind.HANDSHAKE)).message[0] != 1:
-        pass
-    return event.message
 
 
 def test_a_flood_is_answered_with_cookies_and_stays_out_of_the_ring() -> None:
