@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from lab import PROJECT, Namespace, Process, two_hosts, wait_until
 from relay import ARRIVES, LOST, Delays, Passing, Relay
-from wgpeer import PEERS
+from rosenpass_programs import GO, RUST, Foreign
 
 pytestmark = pytest.mark.interop
 
@@ -30,23 +30,6 @@ rekey_jitter = 0.2
 """
 
 
-@dataclass(frozen=True)
-class Foreign:
-    """A program that speaks Rosenpass and takes the same configuration file as ours."""
-
-    name: str
-    program: str
-    layout: str
-
-    @property
-    def path(self) -> Path:
-        return PEERS / self.program
-
-
-RUST = Foreign("rust", "rosenpass", "rust")
-GO = Foreign("go", "go-rosenpass", "go")
-
-
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Our keys made by us, theirs by them; a preshared key."""
@@ -57,12 +40,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         host.run(*WGPY, "gen-psk", home / "psk", env=env)
         for kind in (RUST, GO):
             if kind.path.exists():
-                config = home / f"{kind.name}-keys.toml"
-                config.write_text(
-                    f'public_key = "{home}/{kind.name}.pk"\nsecret_key = "{home}/{kind.name}.sk"\n'
-                    "listen = []\npeers = []\n"
-                )
-                host.run(kind.path, "gen-keys", config)
+                kind.gen_keys(host, home / f"{kind.name}.pk", home / f"{kind.name}.sk")
     return home
 
 

@@ -1,0 +1,292 @@
+"""`wgpy up` with Rosenpass keys, towards ends put together from other programs.
+
+(a) NetBird's way: wireguard-go with an interim key, go-rosenpass over the tunnel, `wg set` for each new key;
+(b) the Rust tool's way: wireguard-go, `rosenpass exchange ... wireguard` outside the tunnel.
+
+Only our timers are shortened; what a test needs renewed soon is renewed by us.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from lab import Namespace, two_hosts, wait_until
+from mixed import EXCHANGE_PORT, OUR_HOST, OURS, THEIR_HOST, THEIRS, Mixed, OurEnd, RosenpassPair, TheirEnd
+from quickhost import WGPY
+from rosenpass_programs import GO, RUST, Foreign
+from traffic import Echo, Numbered
+from wgpeer import NewestWireguardGoPeer
+
+pytestmark = pytest.mark.interop
+
+FAST = {"WGPY_ROSENPASS_TIMERS": "rekey_after_initiator=6,rekey_after_responder=6,rekey_jitter=0.2,overdue=1"}
+RENEWALS = 3
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> dict[Foreign, list[RosenpassPair]]:
+    """Two pairs in each program's form, the lesser public key first."""
+    made: dict[Foreign, list[RosenpassPair]] = {}
+    with Namespace("keys") as host:
+        for kind in (RUST, GO):
+            home = tmp_path_factory.mktemp(kind.name)
+            made[kind] = []
+            for name in ("a", "b"):
+                pair = RosenpassPair(home / f"{name}.pk", home / f"{name}.sk")
+                host.run(
+                    *WGPY,
+                    "rosenpass",
+                    "gen-keys",
+                    "--format",
+                    kind.name,
+                    "-p",
+                    pair.public,
+                    "-s",
+                    pair.secret,
+                )
+                made[kind].append(pair)
+            made[kind].sort()
+    return made
+
+
+@pytest.fixture
+def hosts() -> Iterator[tuple[Namespace, Namespace]]:
+    with two_hosts() as pair:
+        yield pair
+
+
+@pytest.fixture
+def psk(tmp_path: Path, hosts: tuple[Namespace, Namespace]) -> Path:
+    path = tmp_path / "rosenpass.psk"
+    hosts[0].run(*WGPY, "rosenpass", "gen-psk", path)
+    return path
+
+
+def mixed(
+    hosts: tuple[Namespace, Namespace],
+    tmp_path: Path,
+    kind: Foreign,
+    ours: RosenpassPair,
+    theirs: RosenpassPair,
+    environment: Mapping[str, str] = FAST,
+) -> Mixed:
+    """Two ends, not yet started."""
+    for program in (kind.path, Path(NewestWireguardGoPeer.program)):
+        if not program.exists():
+            pytest.skip(f"needs {program.name}: make interop builds it")
+    return Mixed(
+        OurEnd(hosts[0], tmp_path / "we", ours, environment),
+        TheirEnd(hosts[1], tmp_path / "they", kind, theirs),
+    )
+
+
+def start_netbird_like(m: Mixed, psk: Path | None, policy: str, order: str) -> None:
+    """Interim key set beforehand; whoever has the greater Rosenpass key knows the other's address inside."""
+    their_start = m.we.pair < m.they.pair
+
+    def they() -> None:
+        m.they.start_wireguard(m.we.keys.public, m.seed())
+        endpoint = f"{OURS}:{EXCHANGE_PORT}" if their_start else None
+        m.they.start_go(m.we.pair.public, m.we.keys.public, endpoint, psk)
+
+    def we() -> None:
+        secret = {"RosenpassPresharedKey": str(psk)} if psk else {}
+        m.we.up(
+            m.they.wireguard.keys.public,
+            policy=policy,
+            RosenpassPublicKey=str(m.they.pair.public),
+            **secret,
+        )
+
+    in_order(order, they, we)
+
+
+def start_rust_like(m: Mixed, psk: Path | None, policy: str, order: str) -> None:
+    """WireGuard without a preshared key; the exchange beside it."""
+
+    def they() -> None:
+        m.they.start_wireguard(m.we.keys.public, None)
+        m.they.start_rust(m.we.pair.public, m.we.keys.public, f"{OUR_HOST}:{EXCHANGE_PORT}", psk)
+
+    def we() -> None:
+        secret = {"RosenpassPresharedKey": str(psk)} if psk else {}
+        m.we.up(
+            m.they.wireguard.keys.public,
+            policy=policy,
+            RosenpassPublicKey=str(m.they.pair.public),
+            RosenpassEndpoint=f"{THEIR_HOST}:9999",
+            **secret,
+        )
+
+    in_order(order, they, we)
+
+
+def start_all(m: Mixed, psk: Path | None = None, policy: str = "strict", order: str = "they-first") -> None:
+    start = start_netbird_like if m.they.program is GO else start_rust_like
+    start(m, psk, policy, order)
+
+
+def in_order(order: str, they: Callable[[], None], we: Callable[[], None]) -> None:
+    for start in (they, we) if order == "they-first" else (we, they):
+        start()
+
+
+def renews_under_traffic(m: Mixed, within: float = 20) -> None:
+    took = m.await_quantum(within=20)
+    with Echo(m.they.host, THEIRS), Numbered(m.we.host, THEIRS, per_second=100) as stream:
+        renewals = [m.await_renewal(within) for _ in range(RENEWALS)]
+    print(
+        f"post-quantum after {took:.1f} s; renewals after {', '.join(f'{each:.1f}' for each in renewals)} s;"
+        f" {len(stream.sent)} packets, lost {len(stream.lost)}, twice {stream.duplicates},"
+        f" longest gap {stream.longest_gap() * 1000:.0f} ms"
+    )
+    assert stream.lost == []
+    assert stream.duplicates == 0
+    assert stream.longest_gap() < 1.0
+    assert m.they.exchange is not None
+    assert m.they.exchange.running
+
+
+@pytest.mark.parametrize("order", ["they-first", "we-first"])
+@pytest.mark.parametrize("greater", ["we", "they"])
+def test_netbird_like_peer_reaches_and_renews_a_post_quantum_session(
+    hosts: tuple[Namespace, Namespace],
+    pairs: dict[Foreign, list[RosenpassPair]],
+    tmp_path: Path,
+    greater: str,
+    order: str,
+) -> None:
+    lesser_pair, greater_pair = pairs[GO]
+    ours, theirs = (greater_pair, lesser_pair) if greater == "we" else (lesser_pair, greater_pair)
+    m = mixed(hosts, tmp_path, GO, ours, theirs)
+    start_netbird_like(m, None, "strict", order)
+    renews_under_traffic(m)
+
+
+@pytest.mark.parametrize("order", ["they-first", "we-first"])
+@pytest.mark.parametrize("greater", ["we", "they"])
+def test_rosenpass_peer_outside_the_tunnel_reaches_and_renews_a_post_quantum_session(
+    hosts: tuple[Namespace, Namespace],
+    pairs: dict[Foreign, list[RosenpassPair]],
+    tmp_path: Path,
+    greater: str,
+    order: str,
+) -> None:
+    lesser_pair, greater_pair = pairs[RUST]
+    ours, theirs = (greater_pair, lesser_pair) if greater == "we" else (lesser_pair, greater_pair)
+    m = mixed(hosts, tmp_path, RUST, ours, theirs)
+    start_rust_like(m, None, "strict", order)
+    renews_under_traffic(m)
+
+
+@pytest.mark.parametrize("kind", [GO, RUST], ids=lambda kind: kind.name)
+@pytest.mark.parametrize("with_psk", [False, True], ids=["no-psk", "psk"])
+@pytest.mark.parametrize("policy", ["permissive", "strict"])
+def test_permissive_policy_and_a_secret_of_the_exchange_work_too(
+    hosts: tuple[Namespace, Namespace],
+    pairs: dict[Foreign, list[RosenpassPair]],
+    tmp_path: Path,
+    psk: Path,
+    kind: Foreign,
+    with_psk: bool,
+    policy: str,
+) -> None:
+    if policy == "strict" and not with_psk:
+        pytest.skip("the tests above")
+    theirs, ours = pairs[kind]
+    m = mixed(hosts, tmp_path, kind, ours, theirs)
+    start_all(m, psk if with_psk else None, policy)
+    renews_under_traffic(m)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("greater", ["we", "they"])
+@pytest.mark.parametrize("kind", [GO, RUST], ids=lambda kind: kind.name)
+def test_everybody_keeps_his_own_timers(
+    hosts: tuple[Namespace, Namespace],
+    pairs: dict[Foreign, list[RosenpassPair]],
+    tmp_path: Path,
+    kind: Foreign,
+    greater: str,
+) -> None:
+    """Nothing shortened: seven minutes, in which the roles change as they do in the field."""
+    lesser_pair, greater_pair = pairs[kind]
+    ours, theirs = (greater_pair, lesser_pair) if greater == "we" else (lesser_pair, greater_pair)
+    m = mixed(hosts, tmp_path, kind, ours, theirs, environment={})
+    start_all(m)
+    renews_under_traffic(m, within=200)
+
+
+@pytest.mark.parametrize("kind", [GO, RUST], ids=lambda kind: kind.name)
+def test_what_they_send_before_the_first_key_is_refused(
+    hosts: tuple[Namespace, Namespace],
+    pairs: dict[Foreign, list[RosenpassPair]],
+    tmp_path: Path,
+    kind: Foreign,
+) -> None:
+    """Their end has no gate: ours alone keeps the promise, for both directions."""
+    theirs, ours = pairs[kind]
+    m = mixed(hosts, tmp_path, kind, ours, theirs)
+    m.they.start_wireguard(m.we.keys.public, m.seed())
+    outside = {"RosenpassEndpoint": f"{THEIR_HOST}:9999"} if kind is RUST else {}
+    m.we.up(m.they.wireguard.keys.public, RosenpassPublicKey=str(m.they.pair.public), **outside)
+    wait_until(lambda: (m.we.peer()["session"] or {}).get("psk_kind") == "interim", 15, "an interim session")
+    for host, target in ((m.they.host, OURS), (m.we.host, THEIRS)):
+        assert not host.ok("ping", "-n", "-c3", "-i0.2", "-W1", target)
+    peer = m.we.peer()
+    assert peer["rx_gated"] >= 3
+    assert peer["tx_gated"] + peer["staged"] >= 3
+    assert peer["quantum"]["state"] != "yes"
+    if kind is GO:
+        m.they.start_go(m.we.pair.public, m.we.keys.public, None, None)
+    else:
+        m.they.start_rust(m.we.pair.public, m.we.keys.public, f"{OUR_HOST}:{EXCHANGE_PORT}", None)
+    print(f"post-quantum {m.await_quantum(within=20):.1f} s after their exchange started")
+    assert m.they.host.ok("ping", "-n", "-c1", "-W2", OURS)
+
+
+@pytest.mark.parametrize("what", ["exchange", "all"])
+@pytest.mark.parametrize("greater", ["we", "they"])
+@pytest.mark.parametrize("kind", [GO, RUST], ids=lambda kind: kind.name)
+def test_a_killed_and_restarted_peer_comes_back(
+    hosts: tuple[Namespace, Namespace],
+    pairs: dict[Foreign, list[RosenpassPair]],
+    tmp_path: Path,
+    kind: Foreign,
+    greater: str,
+    what: str,
+) -> None:
+    lesser_pair, greater_pair = pairs[kind]
+    ours, theirs = (greater_pair, lesser_pair) if greater == "we" else (lesser_pair, greater_pair)
+    m = mixed(hosts, tmp_path, kind, ours, theirs)
+    start_all(m)
+    m.await_quantum(within=20)
+    assert m.they.exchange is not None
+    m.they.exchange.kill()
+    endpoint = (
+        None if kind is GO and greater == "we" else f"{OURS if kind is GO else OUR_HOST}:{EXCHANGE_PORT}"
+    )
+    with Echo(m.they.host, "0.0.0.0"), Numbered(m.we.host, THEIRS, per_second=100) as stream:
+        if what == "all":
+            m.they.kill_wireguard()
+            m.they.start_wireguard(m.we.keys.public, m.seed() if kind is GO else None)
+        began = time.monotonic()
+        if kind is GO:
+            m.they.start_go(m.we.pair.public, m.we.keys.public, endpoint, None)
+        else:
+            assert endpoint is not None
+            m.they.start_rust(m.we.pair.public, m.we.keys.public, endpoint, None)
+        took = m.await_renewal(within=30)
+        back = wait_until(lambda: came_since(stream, began), 30, "user traffic")
+        time.sleep(1)
+    print(
+        f"renewed after {took:.1f} s; first user packet {back - began:.1f} s after the restart;"
+        f" longest gap {stream.longest_gap():.1f} s; lost {len(stream.lost)} of {len(stream.sent)}"
+    )
+    assert stream.longest_gap() < 15
+
+
+def came_since(stream: Numbered, moment: float) -> float | None:
+    """When the first packet sent after `moment` was back."""
+    return next((back for n, back in list(stream.came_back.items()) if stream.sent[n] > moment), None)
