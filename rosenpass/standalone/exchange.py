@@ -197,9 +197,20 @@ class Exchange:
             wipe(osk)
             return
         log.info("peer(%s): key %s", short(peer), why)
-        if self._on_key is not None:
+        self._call_back(peer, osk, why)
+        try:
+            outputs.put(osk, why)
+        except Exception:  # standard output is gone, say: the next key and the other peers go on
+            wipe(osk)
+            log.exception("peer(%s): the key could not be handed on", short(peer))
+
+    def _call_back(self, peer: PeerId, osk: bytearray, why: str) -> None:
+        if self._on_key is None:
+            return
+        try:
             self._on_key(peer, osk, why)
-        outputs.put(osk, why)
+        except Exception:  # the embedder's: what else is to be done in this batch is still done
+            log.exception("peer(%s): the callback for new keys failed", short(peer))
 
     def _send(self, message: SendMessage) -> None:
         if message.destination is not None:

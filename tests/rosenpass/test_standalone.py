@@ -14,14 +14,17 @@ from pathlib import Path
 
 import pytest
 
+from rosenpass.actions import KeyExchanged
 from rosenpass.addresses import Address
+from rosenpass.constants import Role
 from rosenpass.errors import ConfigError, RosenpassError
 from rosenpass.kem import StaticKem
 from rosenpass.keyfile import SecretKeyFormat, save_key_pair, save_psk
 from rosenpass.peers import PeerId
 from rosenpass.standalone import endpoints
-from rosenpass.standalone.config import PeerEntry
+from rosenpass.standalone.config import ExchangeConfig, PeerEntry
 from rosenpass.standalone.endpoints import ConfiguredEndpoint, from_sockaddr
+from rosenpass.standalone.exchange import Exchange, OnKey
 from rosenpass.standalone.outputs import EXCHANGED, STALE, Outputs, debug_quoted
 from rosenpass.standalone.sockets import Sockets, listen_on
 from rosenpass.standalone.values import HostPort, WireguardOutput
@@ -341,3 +344,43 @@ def test_the_example_of_the_documentation_runs(tmp_path: Path, keys: Path) -> No
         example.kill()
         example.wait()
         b.end(signal.SIGKILL)
+
+
+# ---- handing keys on
+
+
+def test_a_callback_that_raises_costs_no_other_key_and_no_message(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def on_key(_peer: PeerId, _key: bytearray, _why: str) -> None:
+        raise LookupError("the embedder's own")
+
+    exchange, keys = exchange_with_two_peers(tmp_path, on_key)
+    exchange._perform([KeyExchanged(peer, key, Role.RESPONDER) for peer, key in keys.items()])
+    assert caplog.text.count("callback for new keys failed") == 2
+    for number, key in enumerate(keys.values()):
+        assert (tmp_path / str(number)).exists()
+        assert not any(key), "wiped"
+
+
+def test_an_output_that_raises_costs_no_other_key(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Standard output may be a pipe whose reader is gone."""
+
+    def broken(_path: Path, _key: bytearray) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("rosenpass.standalone.outputs.write_key_out", broken)
+    exchange, keys = exchange_with_two_peers(tmp_path, None)
+    exchange._perform([KeyExchanged(peer, key, Role.RESPONDER) for peer, key in keys.items()])
+    assert caplog.text.count("could not be handed on") == 2
+    assert not any(b"".join(keys.values())), "wiped"
+
+
+def exchange_with_two_peers(home: Path, on_key: OnKey | None) -> tuple[Exchange, dict[PeerId, bytearray]]:
+    exchange = Exchange(ExchangeConfig(), on_key)
+    keys = {PeerId(bytes([number]) * 32): bytearray([1 + number]) * 32 for number in range(2)}
+    for number, peer in enumerate(keys):
+        exchange._outputs[peer] = Outputs(peer, PeerEntry(Path("x"), key_out=home / str(number)))
+    return exchange, keys
