@@ -18,10 +18,17 @@ def retransmission_delay(attempt: int, random: RandomBytes, timers: Timers) -> i
 
 @dataclass(slots=True)
 class Retransmission:
-    """How often one message was resent, and when it goes out next."""
+    """How often one message was resent, and when it goes out next.
+
+    Attributes:
+        attempt: resends so far.
+        due: when the next is due.
+        is_hurried: sent once more between two of them, because the peer asked for a cookie.
+    """
 
     attempt: int
     due: Instant
+    is_hurried: bool = False
 
     @classmethod
     def start(cls, now: Instant, random: RandomBytes, timers: Timers) -> "Retransmission":
@@ -31,4 +38,5 @@ class Retransmission:
     def advance(self, now: Instant, random: RandomBytes, timers: Timers) -> None:
         """Count one resend."""
         self.attempt += 1
+        self.is_hurried = False
         self.due = Instant(now + retransmission_delay(self.attempt, random, timers))

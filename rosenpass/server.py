@@ -313,7 +313,11 @@ class CryptoServer:
         if peer.cookie is not None and peer.cookie.value == cookie.value:
             raise StateError("this cookie is known")
         peer.cookie = cookie
-        self._send_handshake(peer, handshake, now)
+        # Whoever knows the public key and sees our messages can make any number of replies: between two
+        # resends only the first is answered at once, so nobody is flooded by way of us.
+        if not handshake.retransmission.is_hurried:
+            handshake.retransmission.is_hurried = True
+            self._send_handshake(peer, handshake, now)
 
     # Steps of a handshake.
 

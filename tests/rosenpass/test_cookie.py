@@ -8,13 +8,14 @@ from support.rosenpass_lab import START, End, Link, make_pair, sends
 from support.rosenpass_transcripts import derived
 from support.vectors import shared
 
+from rosenpass.actions import SendMessage
 from rosenpass.addresses import Address
-from rosenpass.constants import MILLISECOND, SECOND, Instant
+from rosenpass.constants import MILLISECOND, SECOND, HashVariant, Instant
 from rosenpass.cookie import CookieSecrets, CookieValue, cookie_field, cookie_value
 from rosenpass.errors import AuthenticationError
 from rosenpass.identity import KeyHashes
 from rosenpass.load import LoadMeter, RateLimiter
-from rosenpass.msgs import CookieReply, Envelope
+from rosenpass.msgs import CookieReply, Envelope, InitHello
 from rosenpass.primitives import xaead_encrypt
 
 
@@ -117,6 +118,33 @@ def test_a_cookie_reply_to_another_message_or_twice_is_refused() -> None:
     a.server.receive(reply.datagram, b.address, START)
     assert a.server.refused["StateError"] == 1
     assert a.server.take_actions() == [], "a replayed cookie makes nobody send"
+
+
+def test_of_many_cookies_one_is_answered_at_once_in_each_step_of_retransmission() -> None:
+    """Who knows the public key and sees an InitHello can make any number of good replies to it."""
+    a, b = make_pair()
+    a.server.initiate(a.peer, START)
+    (hello,) = sends(a.server.take_actions())
+    envelope = Envelope(hello.datagram)
+    key = b.server._identity.hashes[HashVariant.SHAKE256].cookie_key
+
+    def flood(now: Instant) -> int:
+        for number in range(20):
+            value = bytes([number, now % 251]) * 8
+            box = xaead_encrypt(key, bytes(24), value, envelope.mac)
+            reply = CookieReply(InitHello.unpack(hello.datagram).sidi, box, b"").pack()
+            a.server.receive(reply.ljust(len(hello.datagram), b"x"), b.address, now)
+        return len(sends(a.server.take_actions()))
+
+    assert flood(START) == 1
+    (again,) = due(a, Instant(START + 600 * MILLISECOND))
+    assert again.datagram[-16:] != bytes(16), "the newest cookie is sent with the next resend"
+    assert flood(Instant(START + 601 * MILLISECOND)) == 1
+
+
+def due(end: End, now: Instant) -> list[SendMessage]:
+    end.server.tick(now)
+    return sends(end.server.take_actions())
 
 
 def test_under_load_the_other_messages_need_no_cookie() -> None:
