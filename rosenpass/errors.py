@@ -56,5 +56,9 @@ class StateError(RemoteError):
     """No handshake or session waits for this message."""
 
 
+class Overloaded(RemoteError):  # noqa: N818
+    """More of these than anybody honest sends; dropped before the costly part."""
+
+
 class UnknownPeer(RemoteError):  # noqa: N818
     """No configured peer has this peer id or session."""

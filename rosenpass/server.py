@@ -33,10 +33,11 @@ from .constants import (
 )
 from .cookie import CookieValue, cookie_field
 from .erasure import wipe
-from .errors import AuthenticationError, RemoteError, RosenpassError, StateError
+from .errors import AuthenticationError, Overloaded, RemoteError, RosenpassError, StateError
 from .hash_domains import DOMAINS
 from .identity import Kems, KeyHashes, StaticIdentity
 from .initiator import AwaitingEmptyData, AwaitingRespHello, HeldBack, InitiatorHandshake
+from .load import RateLimiter
 from .msgs import (
     CookieReply,
     EmptyData,
@@ -79,6 +80,8 @@ class CryptoServer:
         self._response_key = bytearray(random(KEY_LEN))
         self._biscuits = BiscuitKeys(random, timers)
         self._admission = Admission(random, timers)
+        # A forged RespHello costs two decapsulations. The honest one is one for each InitHello sent.
+        self._answers = RateLimiter(per_second=4, burst=8)
 
     # The verbs of the edge.
 
@@ -266,6 +269,8 @@ class CryptoServer:
         if not isinstance(handshake.phase, AwaitingRespHello):
             raise StateError("a second RespHello")
         _require_suite(peer, suite)
+        if not self._answers.allow(message.sidi, now):
+            raise Overloaded("too many answers to one InitHello")
         hs = initiator.consume_resp_hello(self._identity, peer, self._kems, handshake.phase, message)
         release_at = collision.release_time(peer, handshake.peer_initiates, now, self._random, self._timers)
         held = initiator.create_init_conf(hs, message, peer.osk_leaf, release_at)

@@ -415,3 +415,17 @@ def test_a_stale_key_is_replaced_by_fresh_random_bytes_each_time() -> None:
         assert a.stale == 1
         assert len(a.keys[-1]) == 32
     assert len(set(map(bytes, stale))) == 2
+
+
+def test_of_forged_resp_hello_few_cost_a_decapsulation_and_the_honest_one_still_comes_through() -> None:
+    a, b = make_pair()
+    start(a)
+    step(a, b)
+    (answer,) = sends(b.server.take_actions())
+    forged = flip(answer.datagram, 20, a, b)
+    for _ in range(1000):
+        a.server.receive(forged, b.address, START)
+    assert a.server.refused["AuthenticationError"] <= 8
+    assert a.server.refused["Overloaded"] >= 992
+    a.server.receive(answer.datagram, b.address, later(1000))
+    assert isinstance(a.server.take_actions()[0], KeyExchanged)
