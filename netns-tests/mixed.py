@@ -127,12 +127,31 @@ class TheirEnd:
         self.exchange = self.host.spawn(self.program.path, "exchange-config", config)
 
     def start_rust(self, our_public: Path, our_wireguard_key: str, endpoint: str, psk: Path | None) -> None:
-        """`rosenpass exchange` outside the tunnel; it runs `wg set` itself."""
-        words = ["exchange", "public-key", self.pair.public, "secret-key", self.pair.secret]
-        words += ["listen", f"{THEIR_HOST}:9999", "verbose"]
-        words += ["peer", "public-key", our_public, "endpoint", endpoint]
-        words += ["preshared-key", psk] if psk else []
-        words += ["wireguard", "wg0", our_wireguard_key]
+        """`rosenpass` outside the tunnel; it runs `wg set` itself.
+
+        On the command line of 0.2.2 `endpoint` and `preshared-key` exclude each other, so with a secret it
+        gets a file.
+        """
+        listen = f"{THEIR_HOST}:9999"
+        if psk is None:
+            words = ["exchange", "public-key", self.pair.public, "secret-key", self.pair.secret]
+            words += ["listen", listen, "verbose"]
+            words += ["peer", "public-key", our_public, "endpoint", endpoint]
+            words += ["wireguard", "wg0", our_wireguard_key]
+        else:
+            config = self.directory / "rosenpass.toml"
+            config.write_text(f"""public_key = "{self.pair.public}"
+secret_key = "{self.pair.secret}"
+listen = ["{listen}"]
+verbosity = "Verbose"
+[[peers]]
+public_key = "{our_public}"
+endpoint = "{endpoint}"
+pre_shared_key = "{psk}"
+device = "wg0"
+peer = "{our_wireguard_key}"
+""")
+            words = ["exchange-config", config]
         self.exchange = self.host.spawn(self.program.path, *words)
 
     def preshared_key(self) -> str:

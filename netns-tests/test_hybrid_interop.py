@@ -201,6 +201,7 @@ def test_permissive_policy_and_a_secret_of_the_exchange_work_too(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("greater", ["we", "they"])
 @pytest.mark.parametrize("kind", [GO, RUST], ids=lambda kind: kind.name)
 def test_everybody_keeps_his_own_timers(
@@ -282,9 +283,10 @@ def test_a_killed_and_restarted_peer_comes_back(
         time.sleep(1)
     print(
         f"renewed after {took:.1f} s; first user packet {back - began:.1f} s after the restart;"
-        f" longest gap {stream.longest_gap():.1f} s; lost {len(stream.lost)} of {len(stream.sent)}"
+        f" lost {len(stream.lost)} of {len(stream.sent)}"
     )
-    assert stream.longest_gap() < 15
+    # A device that lost its sessions says nothing: WireGuard notices after 15 s of silence.
+    assert back - began < 30
 
 
 def came_since(stream: Numbered, moment: float) -> float | None:
