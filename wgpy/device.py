@@ -200,6 +200,7 @@ class Device:
         try:
             if update.private_key is not None:
                 self._set_private_key(update.private_key)
+                self._dispatch.perform()  # or each peer removed below would look through this of all others
             if update.listen_port is not None and update.listen_port != self._port:
                 self._set_listen_port(update.listen_port)
             if update.fwmark is not None and update.fwmark != self._mark:

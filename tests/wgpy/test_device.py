@@ -22,6 +22,7 @@ from wgpy.model import (
     AllowedIpChange,
     DeviceUpdate,
     IpNetwork,
+    PeerNumber,
     PeerUpdate,
     Policy,
     PresharedKey,
@@ -322,6 +323,24 @@ async def test_more_peers_than_there_is_room_for_is_an_error_and_no_harm() -> No
         assert len(device.state().peers) == 600
         device.apply(DeviceUpdate(replace_peers=True))
         assert device.state().peers == ()
+
+
+@on_loop
+async def test_replacing_key_and_peers_at_once_leaves_no_work_behind_for_each_removal() -> None:
+    with made() as [(device, _)]:
+        device.apply(
+            DeviceUpdate(ALICE, peers=tuple(peer(PublicKey(bytes([1, n] * 16))) for n in range(200)))
+        )
+        waiting: list[int] = []
+        forget = device.tunnel.remove_peer
+
+        def remove(number: PeerNumber) -> None:
+            waiting.append(len(device.tunnel._actions))
+            forget(number)
+
+        device.tunnel.remove_peer = remove  # type: ignore[method-assign]
+        device.apply(DeviceUpdate(BOB, replace_peers=True))
+        assert (len(waiting), max(waiting)) == (200, 0)
 
 
 @on_loop
