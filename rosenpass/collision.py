@@ -5,18 +5,19 @@ are under way at once, each end takes the other's key last and the keys differ u
 things close it, and none shows on the wire but as timing:
 
 1. The end with the bytewise greater public key starts at once, the other a second later (peers.Initiative).
-2. Who sees an InitHello of its peer during an own handshake delays the own InitConf, and outputs the key
-only when
-   it leaves: a peer's InitConf that arrives meanwhile ends the own handshake without a trace. The greater key
-   waits less, so one of two waiting ends gives way. InitHello can be replayed, hence delay and never drop.
-3. Where an InitConf is accepted whose biscuit was issued before our own last InitConf was confirmed, the
-keys may
-   have crossed. Then a new handshake follows within seconds, the greater key's first.
+2. Who sees an InitHello of its peer during an own handshake delays the own InitConf, and outputs the key only
+   when it leaves: a peer's InitConf that arrives meanwhile ends the own handshake without a trace. The
+   greater key waits less, so one of two waiting ends gives way. InitHello can be replayed, hence delay and
+   never drop.
+3. From the moment our InitConf leaves until one of ours is confirmed, whatever we accept may have crossed it,
+   and so may what bears a biscuit from before the confirmation. Then a new handshake of ours follows within
+   seconds, the greater key's first.
 
-Why 3 finds every crossing: suppose A output Y then X, B output X then Y, X from B's handshake and Y from
-A's. B sent InitConf X before it accepted Y. If X was not confirmed to B by then, rule 3 applies at B. If it
-was, A had accepted X, and so ended its handshake, before B knew. Had B issued Y's biscuit after that, A
-would have output Y after X. So the biscuit is older, and rule 3 applies again. The same holds at A.
+Why 3 finds every crossing, even against an end that takes no care: suppose A ends with X and B with Y, X from
+B's handshake and Y from A's. B sent InitConf X before it accepted Y. If none of B's was confirmed since, rule 3
+applies at B. If X was, A had accepted X and so ended its own handshake before B knew; had B issued Y's biscuit
+after that, A would have output Y after X; so the biscuit is older and rule 3 applies. If a later one, Z, was
+confirmed, A took Z after X, for its biscuit numbers only rise, and did not end with X.
 """
 
 from .biscuit import MAX_BISCUIT_NO
@@ -60,12 +61,9 @@ def init_conf_confirmed(peer: Peer, next_biscuit_no: int) -> None:
     peer.crossing_limit = next_biscuit_no
 
 
-def init_conf_accepted(peer: Peer, biscuit_no: int, next_biscuit_no: int) -> bool:
-    """Whether the accepted InitConf may have crossed one of ours."""
-    crossed = biscuit_no < peer.crossing_limit
-    if peer.crossing_limit == _UNCONFIRMED:
-        peer.crossing_limit = next_biscuit_no
-    return crossed
+def may_have_crossed(peer: Peer, biscuit_no: int) -> bool:
+    """Whether the InitConf with this biscuit, just accepted, may have crossed one of ours."""
+    return biscuit_no < peer.crossing_limit
 
 
 def settle_time(peer: Peer, now: Instant, random: RandomBytes, timers: Timers) -> Instant:

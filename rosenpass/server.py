@@ -88,7 +88,7 @@ class CryptoServer:
     def receive(self, datagram: bytes, source: Address, now: Instant) -> None:
         """Handle one datagram. Never raises because of what is in it; counts what it refuses in `refused`."""
         try:
-            self._receive(datagram, source, now)
+            self._receive(bytes(datagram), source, now)
         except RemoteError as error:
             self.refused[type(error).__name__] += 1
 
@@ -355,7 +355,7 @@ class CryptoServer:
     ) -> None:
         peer = accepted.peer
         peer.biscuit_used = accepted.biscuit_no  # ICR6
-        crossed = collision.init_conf_accepted(peer, accepted.biscuit_no, self._biscuits.next_number)
+        crossed = collision.may_have_crossed(peer, accepted.biscuit_no)
         self._peers.set_handshake(peer, None)  # ICR7
         self._peers.set_endpoint(peer, source)
         peer.session = self._session(peer, Role.RESPONDER, now)

@@ -90,7 +90,7 @@ def listen_on(addresses: Sequence[HostPort]) -> list[socket.socket]:
     opened: list[socket.socket] = []
     try:
         for at in addresses:
-            opened.append(_bind(at))
+            opened.append(_bind(at, dual_stack=_is_alone(at, addresses)))
     except RosenpassError:
         for one in opened:
             one.close()
@@ -98,13 +98,20 @@ def listen_on(addresses: Sequence[HostPort]) -> list[socket.socket]:
     return opened
 
 
-def _bind(at: HostPort) -> socket.socket:
+def _is_alone(at: HostPort, addresses: Sequence[HostPort]) -> bool:
+    """Whether no IPv4 socket wants the same port, so that [::] may serve IPv4 as well."""
+    return not any(":" not in other.host and other.port == at.port for other in addresses if other != at)
+
+
+def _bind(at: HostPort, dual_stack: bool = True) -> socket.socket:
     ip = ip_address(at.host.partition("%")[0])
     opened = socket.socket(socket.AF_INET if ip.version == 4 else socket.AF_INET6, socket.SOCK_DGRAM)
     try:
         opened.setblocking(False)
         if ip.version == 6:
-            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(not ip.is_unspecified))
+            opened.setsockopt(
+                socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(not (dual_stack and ip.is_unspecified))
+            )
         opened.bind(socket.getaddrinfo(at.host, at.port, type=socket.SOCK_DGRAM)[0][4])
     except OSError as error:
         opened.close()

@@ -113,12 +113,12 @@ class Worker:
             try:
                 work()
                 self._tick()
+                if actions := self._server.take_actions():
+                    self._deliver(actions)
             except Exception:
                 # Ours, not the network's: what the network sends cannot raise. Be loud, serve the others.
                 log.exception("the exchange stumbled; please report this")
                 time.sleep(STUMBLE_PAUSE)
-            if actions := self._server.take_actions():
-                self._deliver(actions)
         self._server.wipe()
         for command in self._commands:
             command()  # answered with UnknownPeer or the like: nobody waits for ever

@@ -1,12 +1,16 @@
 """Two ends that both initiate always come to hold one key, whatever the network does."""
 
 import random
+from dataclasses import replace
 
 import pytest
 from support.rosenpass_lab import End, Link, bad_weather, make_end, make_pair
 
-from rosenpass.constants import MILLISECOND, SECOND, Timers
+from rosenpass.addresses import Address
+from rosenpass.constants import MILLISECOND, SECOND, Instant, Timers
 from rosenpass.peers import Initiative, PeerConfig
+from rosenpass.responder import AcceptedInitConf
+from rosenpass.server import CryptoServer
 
 
 def agree(link: Link, a: End, b: End, within: int) -> bool:
@@ -57,6 +61,33 @@ def test_any_interleaving_with_loss_duplication_and_reordering_ends_in_one_key(b
         link.fate = lambda *_: [20 * MILLISECOND]
         link.run(40 * SECOND)
         assert a.keys, f"seed {seed}"
+        assert a.keys[-1] == b.keys[-1], f"seed {seed}"
+
+
+class Upstream(CryptoServer):
+    """As the Rust tool and go-rosenpass behave: no waiting, no looking back."""
+
+    def _enter_live_as_responder(self, accepted: AcceptedInitConf, source: Address, now: Instant) -> None:
+        super()._enter_live_as_responder(accepted, source, now)
+        accepted.peer.initiate_at = None
+
+
+@pytest.mark.parametrize("block", range(4))
+def test_against_an_end_that_takes_no_care_ours_alone_is_enough(block: int) -> None:
+    for seed in range(block * 100, block * 100 + 100):
+        chance = random.Random(seed)
+        a, b = collide(seed, chance)
+        b.server.__class__ = Upstream
+        b.server._timers = replace(b.server._timers, hold_back=4)
+        max_delay = chance.choice((20, 200, 1000)) * MILLISECOND
+        link = Link(a, b, bad_weather(seed, chance.uniform(0, 0.5), 0.2, max_delay))
+        for _ in range(4):
+            for end in chance.sample((a, b), 2):
+                end.server.initiate(end.peer, link.now)
+                link.run(chance.randrange(0, 100) * MILLISECOND)
+            link.run(chance.randrange(0, 5) * SECOND)
+        link.fate = lambda *_: [20 * MILLISECOND]
+        link.run(40 * SECOND)
         assert a.keys[-1] == b.keys[-1], f"seed {seed}"
 
 

@@ -2,6 +2,7 @@
 
 from functools import cache
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.rosenpass_lab import START, End, make_pair, sends, snapshot
@@ -100,6 +101,13 @@ def untouched(receiver: End, sender: End, wire: bytes) -> None:
     assert receiver.server.take_actions() == []
     assert sum(receiver.server.refused.values()) == refused + 1
     assert snapshot(receiver.server) == before
+
+
+@pytest.mark.parametrize("kind", [bytearray, memoryview])
+def test_other_buffers_are_read_as_bytes(kind: type) -> None:
+    receiver, sender, genuine = stage(1)
+    untouched(receiver, sender, kind(bytearray(genuine[:-40] + b"x" + genuine[-39:])))
+    untouched(receiver, sender, kind(bytearray(b"\x84" * 64)))
 
 
 def test_every_length_of_every_type_is_survived() -> None:

@@ -211,6 +211,15 @@ def test_one_dual_stack_socket_speaks_both_families() -> None:
     assert sorted((d.decode(), str(a.ip)) for d, a in seen) == [("127.0.0.1", "127.0.0.1"), ("::1", "::1")]
 
 
+@pytest.mark.parametrize("order", [("0.0.0.0", "::"), ("::", "0.0.0.0")])
+def test_both_wildcards_on_one_port_share_it_as_the_example_says(order: tuple[str, str]) -> None:
+    (port,) = free_ports(1)
+    opened = listen_on([HostPort(host, port) for host in order])
+    assert [one.getsockname()[1] for one in opened] == [port, port]
+    for one in opened:
+        one.close()
+
+
 def test_a_port_in_use_and_a_foreign_address_are_told_in_one_line() -> None:
     taken = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     taken.bind(("127.0.0.1", 0))
