@@ -14,10 +14,10 @@ things close it, and none shows on the wire but as timing:
    seconds, the greater key's first.
 
 Why 3 finds every crossing, even against an end that takes no care: suppose A ends with X and B with Y, X from
-B's handshake and Y from A's. B sent InitConf X before it accepted Y. If none of B's was confirmed since, rule 3
-applies at B. If X was, A had accepted X and so ended its own handshake before B knew; had B issued Y's biscuit
-after that, A would have output Y after X; so the biscuit is older and rule 3 applies. If a later one, Z, was
-confirmed, A took Z after X, for its biscuit numbers only rise, and did not end with X.
+B's handshake and Y from A's. B sent InitConf X before it accepted Y. If none of B's was confirmed since, rule
+3 applies at B. If X was, A had accepted X and so ended its own handshake before B knew; had B issued Y's
+biscuit after that, A would have output Y after X; so the biscuit is older and rule 3 applies. If a later one,
+Z, was confirmed, A took Z after X, for its biscuit numbers only rise, and did not end with X.
 """
 
 from .biscuit import MAX_BISCUIT_NO

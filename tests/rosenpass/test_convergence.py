@@ -5,9 +5,11 @@ from dataclasses import replace
 
 import pytest
 from support.rosenpass_lab import End, Link, bad_weather, make_end, make_pair
+from support.seeded import seeded_bytes
 
 from rosenpass.addresses import Address
 from rosenpass.constants import MILLISECOND, SECOND, Instant, Timers
+from rosenpass.identity import StaticIdentity
 from rosenpass.peers import Initiative, PeerConfig
 from rosenpass.responder import AcceptedInitConf
 from rosenpass.server import CryptoServer
@@ -177,9 +179,30 @@ def test_a_responder_that_restarts_at_any_moment_is_found_again(moment: int) -> 
     assert a.keys[-1] == reborn.keys[-1]
 
 
-def psk_of(seed: int) -> bytes:
-    from support.seeded import seeded_bytes
+@pytest.mark.parametrize("block", range(4))
+def test_ends_that_restart_at_any_moment_in_any_weather_come_back_within_15_s(block: int) -> None:
+    for seed in range(block * 50, block * 50 + 50):
+        chance = random.Random(seed)
+        a, b = make_pair(seed, reachable=True)
+        max_delay = chance.choice((20, 200, 1000)) * MILLISECOND
+        link = Link(a, b, bad_weather(seed, chance.uniform(0, 0.4), 0.2, max_delay))
+        for life in range(1, 4):
+            link.run(chance.randrange(0, 4000) * MILLISECOND)
+            reborn(chance.choice((a, b)), seed, life, link)
+        link.fate = lambda *_: [20 * MILLISECOND]
+        link.run(15 * SECOND)
+        assert a.keys[-1] == b.keys[-1], f"seed {seed}"
 
+
+def reborn(end: End, seed: int, life: int, link: Link) -> None:
+    """The same keys, nothing remembered, other randomness."""
+    other = link.other(end)
+    identity = StaticIdentity(end.spk, end.server._identity.sskm)
+    end.server = CryptoServer(identity, seeded_bytes(f"{end.name} {seed} {life}"), end.server._kems)
+    end.server.add_peer(PeerConfig(other.spk, psk_of(seed), reachable=True), link.now)
+
+
+def psk_of(seed: int) -> bytes:
     return seeded_bytes(f"psk {seed}")(32)
 
 
