@@ -39,7 +39,6 @@ logger = logging.getLogger(__name__)
 USAGE: Final = "usage: wgpyd [-f|--foreground] INTERFACE"
 READY: Final = b"r"
 
-_PR_SET_DUMPABLE: Final = 4
 _MCL_CURRENT_FUTURE_ONFAULT: Final = 1 | 2 | 4
 _CAP_IPC_LOCK: Final = 14
 
@@ -242,13 +241,14 @@ def _seconds(text: str) -> dict[str, float]:
 
 def harden(*, keeps_privileges: bool) -> None:
     """No core dump, no ptrace by equals, no swap where that is allowed."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    from wgpy.privileges import keep_out_of_dumps
+
+    keep_out_of_dumps()
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # Locking future pages without the capability would turn the limit into failing allocations.
     if keeps_privileges and _may_lock():
-        libc.mlockall(_MCL_CURRENT_FUTURE_ONFAULT)
+        ctypes.CDLL(None).mlockall(_MCL_CURRENT_FUTURE_ONFAULT)
 
 
 def _may_lock() -> bool:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from wgpy.errors import PermissionMissing, WgpyError
 
+PR_SET_DUMPABLE = 4
 PR_SET_KEEPCAPS = 8
 PR_CAPBSET_READ = 23
 PR_CAPBSET_DROP = 24
@@ -25,6 +26,11 @@ CAP_SETPCAP = 8
 CAP_NET_ADMIN = 12
 
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+def keep_out_of_dumps() -> None:
+    """No core file, also none through a handler, no ptrace by equals; what is executed next is free again."""
+    _libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def renounce_gaining() -> None:

@@ -3,6 +3,7 @@
 import click
 
 from wgpy.cli.completion import complete_config
+from wgpy.privileges import keep_out_of_dumps
 from wgpy.quick import down as quick_down
 from wgpy.quick import foreground as quick_foreground
 from wgpy.quick import reload as quick_reload
@@ -19,6 +20,7 @@ TUNNEL = click.argument("tunnel", metavar="CONFIG|INTERFACE", shell_complete=com
 @click.option("--user", metavar="NAME", help="Whom the process becomes when all is set up.")
 def up(tunnel: str, foreground: bool, user: str | None) -> None:
     """Bring a tunnel up, as wg-quick does, with this program as the device."""
+    keep_out_of_dumps()  # the private key was read, and with -f this process stays
     if foreground:
         detached = supervisor.is_detached()
         device = quick_up.up(tunnel, quick_up.Wishes(supervised=True, detached=detached, user=user))

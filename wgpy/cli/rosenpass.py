@@ -29,6 +29,7 @@ from rosenpass.keyfile import (
 )
 from rosenpass.standalone import config as configuration
 from rosenpass.standalone.exchange import check, serve
+from wgpy.privileges import keep_out_of_dumps
 
 FILE = click.Path(path_type=Path)
 LEVELS = ("error", "warn", "info", "debug", "trace", "off")
@@ -224,7 +225,9 @@ def fingerprint(public_keys: tuple[Path, ...], peer_id: str | None) -> None:
 
 
 def _exchange(config: configuration.ExchangeConfig) -> None:
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # keys stay out of core dumps
+    if os.geteuid() == 0:  # anybody else would lose /dev/stdin, /dev/stdout and <(...) by it
+        keep_out_of_dumps()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if config.verbose:
         _log_at("info")
     check(config)
