@@ -13,9 +13,10 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
 
-from ..actions import Action
+from ..actions import Action, KeyExchanged, KeyStale
 from ..addresses import Address
 from ..constants import SECOND, Instant
+from ..erasure import wipe
 from ..server import CryptoServer
 from .inbox import Inbox
 
@@ -109,19 +110,35 @@ class Worker:
         return Instant(self._clock())
 
     def _run(self) -> None:
-        while (work := self._next()) is not None:
-            try:
-                work()
-                self._tick()
-                if actions := self._server.take_actions():
-                    self._deliver(actions)
-            except Exception:
-                # Ours, not the network's: what the network sends cannot raise. Be loud, serve the others.
-                log.exception("the exchange stumbled; please report this")
-                time.sleep(STUMBLE_PAUSE)
-        self._server.wipe()
-        for command in self._commands:
-            command()  # answered with UnknownPeer or the like: nobody waits for ever
+        try:
+            while not self._stopping:
+                self._turn()
+        finally:
+            with self._wake:
+                self._stopping = True
+            self._server.wipe()
+            for command in self._commands:
+                command()  # answered with UnknownPeer or the like: nobody waits for ever
+
+    def _turn(self) -> None:
+        try:
+            if (work := self._next()) is None:
+                return
+            work()
+            self._tick()
+            if actions := self._server.take_actions():
+                self._hand_over(actions)
+        except Exception:
+            # Ours, not the network's: what the network sends cannot raise. Be loud, serve the others.
+            log.exception("the exchange stumbled; please report this")
+            time.sleep(STUMBLE_PAUSE)
+
+    def _hand_over(self, actions: list[Action]) -> None:
+        try:
+            self._deliver(actions)
+        except Exception:
+            wipe(*(action.osk for action in actions if isinstance(action, KeyExchanged | KeyStale)))
+            raise
 
     def _next(self) -> Command | None:
         """Wait for something to do; None when it is time to stop."""

@@ -10,8 +10,9 @@ from ipaddress import IPv4Address
 import pytest
 from support.rosenpass_lab import make_end
 
-from rosenpass.actions import Action, KeyExchanged, SendMessage
+from rosenpass.actions import Action, KeyExchanged, KeyStale, SendMessage
 from rosenpass.addresses import Address
+from rosenpass.constants import Role
 from rosenpass.errors import UnknownPeer
 from rosenpass.identity import Kems, StaticIdentity
 from rosenpass.kem import StaticKem, StaticSecretKey
@@ -212,4 +213,45 @@ def test_a_bug_in_the_core_is_loud_and_does_not_end_the_thread(caplog: pytest.Lo
     worker.submit(b"\x84" + bytes(63), A)
     assert wait_for(lambda: "stumbled" in caplog.text, 3)
     assert worker.call(lambda s, _: 7).result(5) == 7
+    worker.stop()
+
+
+@pytest.mark.parametrize("place", ["next_deadline", "take_actions"])
+def test_a_bug_anywhere_in_a_turn_does_not_end_the_thread_and_stop_still_wipes(
+    place: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    end = make_end("a", 4)
+    worker = Worker(end.server, lambda _: None)
+    failures, sound = [ZeroDivisionError, KeyError], getattr(end.server, place)
+
+    def failing_twice() -> object:
+        if failures:
+            raise failures.pop()
+        return sound()
+
+    setattr(end.server, place, failing_twice)
+    worker.start()
+    worker.call(lambda s, _: None)
+    assert wait_for(lambda: caplog.text.count("stumbled") >= 1, 3)
+    assert worker.call(lambda s, _: 7).result(5) == 7
+    worker.stop()
+    assert not any(end.server._response_key)
+
+
+def test_keys_that_cannot_be_delivered_are_wiped(caplog: pytest.LogCaptureFixture) -> None:
+    """The event loop may be closed already."""
+    end, keys = make_end("a", 5), [bytearray(b"k" * 32), bytearray(b"s" * 32)]
+
+    def deliver(_: list[Action]) -> None:
+        raise RuntimeError("Event loop is closed")
+
+    worker = Worker(end.server, deliver)
+    end.server._actions += [
+        KeyExchanged(PeerId(b"p"), keys[0], Role.RESPONDER),
+        KeyStale(PeerId(b"p"), keys[1]),
+    ]
+    worker.start()
+    worker.call(lambda s, _: None).result(5)
+    assert wait_for(lambda: "stumbled" in caplog.text, 3)
+    assert not any(keys[0] + keys[1])
     worker.stop()
