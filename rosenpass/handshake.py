@@ -44,7 +44,9 @@ class HandshakeState:
 
     def encrypt_and_mix(self, plaintext: Buffer) -> bytes:
         """Encrypt under the handshake key of this moment, mix the ciphertext, return it."""
-        ciphertext = aead_encrypt(self.extract(self.domains.hs_enc), _ZERO_NONCE, plaintext, b"")
+        key = self.extract(self.domains.hs_enc)
+        ciphertext = aead_encrypt(key, _ZERO_NONCE, plaintext, b"")
+        wipe(key)
         self.mix(ciphertext)
         return ciphertext
 
@@ -54,7 +56,11 @@ class HandshakeState:
         Raises:
             AuthenticationError: the tag does not verify; ck is unchanged.
         """
-        plaintext = aead_decrypt(self.extract(self.domains.hs_enc), _ZERO_NONCE, ciphertext, b"")
+        key = self.extract(self.domains.hs_enc)
+        try:
+            plaintext = aead_decrypt(key, _ZERO_NONCE, ciphertext, b"")
+        finally:
+            wipe(key)
         self.mix(ciphertext)
         return plaintext
 

@@ -101,13 +101,18 @@ def create_init_hello(
     domains = peer.hashes.domains
     mine = identity.hashes[peer.config.suite.hash]
     static = kems.static[peer.config.suite.static_ciphertext_len]
-    hs = HandshakeState(domains, peer.hashes.ck_init)  # IHI1
     epki, eski = kems.ephemeral.keypair()  # IHI3
-    hs.mix(sidi, epki)  # IHI4
-    sctr = hs.encaps_and_mix(static, peer.config.spkt)  # IHI5
-    pidi_ct = hs.encrypt_and_mix(mine.peer_id)  # IHI6
-    hs.mix(identity.spkm, peer.psk)  # IHI7
-    auth = hs.encrypt_and_mix(b"")  # IHI8
+    hs = HandshakeState(domains, peer.hashes.ck_init)  # IHI1
+    try:
+        hs.mix(sidi, epki)  # IHI4
+        sctr = hs.encaps_and_mix(static, peer.config.spkt)  # IHI5
+        pidi_ct = hs.encrypt_and_mix(mine.peer_id)  # IHI6
+        hs.mix(identity.spkm, peer.psk)  # IHI7
+        auth = hs.encrypt_and_mix(b"")  # IHI8
+    except Exception:
+        hs.wipe()
+        wipe(eski)
+        raise
     return AwaitingRespHello(hs, epki, eski), InitHello(sidi, epki, sctr, pidi_ct, auth)
 
 

@@ -113,8 +113,14 @@ class Exchange:
             ConfigError: the keys or peers cannot be.
             RosenpassError: a port is in use, or a KEM is missing.
         """
-        loop = asyncio.get_running_loop()
         identity = load_identity(self._config)
+        try:
+            await self._run(identity)
+        finally:
+            identity.sskm.wipe()
+
+    async def _run(self, identity: StaticIdentity) -> None:
+        loop = asyncio.get_running_loop()
         server = CryptoServer(identity, os.urandom, Kems.real(os.urandom), self._config.timers)
 
         def deliver(actions: list[Action]) -> None:

@@ -1,12 +1,17 @@
 """What CryptoServer accepts, refuses, outputs and forgets; each refusal changes nothing."""
 
-import pytest
-from support.rosenpass_lab import START, End, Link, make_end, make_pair, sends, snapshot, toy_kems
+from collections.abc import Callable
 
+import pytest
+from support.rosenpass_lab import START, End, Link, ToyKem, make_end, make_pair, sends, snapshot, toy_kems
+from support.seeded import seeded_bytes
+
+from rosenpass import handshake
 from rosenpass.actions import KeyConfirmed, KeyExchanged, SendMessage
 from rosenpass.constants import MILLISECOND, SECOND, SUITES, Instant, Role
 from rosenpass.errors import RosenpassError, UnknownPeer
 from rosenpass.hash_domains import OskLabel
+from rosenpass.identity import Kems
 from rosenpass.peers import Initiative, PeerConfig
 
 
@@ -429,3 +434,49 @@ def test_of_forged_resp_hello_few_cost_a_decapsulation_and_the_honest_one_still_
     assert a.server.refused["Overloaded"] >= 992
     a.server.receive(answer.datagram, b.address, later(1000))
     assert isinstance(a.server.take_actions()[0], KeyExchanged)
+
+
+def test_keys_of_single_messages_are_overwritten_after_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[bytearray] = []
+    for name in ("aead_encrypt", "aead_decrypt"):
+        sound = getattr(handshake, name)
+
+        def noting(key: bytearray, *rest: object, sound: Callable[..., bytes] = sound) -> bytes:
+            used.append(key)
+            return sound(key, *rest)
+
+        monkeypatch.setattr(handshake, name, noting)
+    a, b = make_pair()
+    start(a)
+    forged = flip(sends(a.server.take_actions())[0].datagram, 900, b, b)
+    b.server.receive(forged, a.address, START)
+    start(a)
+    step(a, b)
+    step(b, a)
+    assert len(used) > 6
+    assert not any(any(key) for key in used)
+
+
+def test_an_init_hello_that_comes_to_nothing_leaves_no_secret() -> None:
+    made: list[bytearray] = []
+
+    class Failing(ToyKem):
+        def encaps(self, public_key: bytes) -> tuple[bytes, bytearray]:
+            raise MemoryError
+
+        def keypair(self) -> tuple[bytes, bytearray]:
+            public, secret = super().keypair()
+            made.append(secret)
+            return public, secret
+
+    a, _ = make_pair()
+    kems = a.server._kems
+    draw = seeded_bytes("failing")
+    a.server._kems = Kems({188: Failing(188, 64, draw)}, Failing(768, 800, draw))
+    with pytest.raises(MemoryError):
+        start(a)
+    assert len(made) == 1
+    assert not any(made[0])
+    a.server._kems = kems
+    start(a)
+    assert len(sends(a.server.take_actions())) == 1

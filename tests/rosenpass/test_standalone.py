@@ -18,7 +18,8 @@ from rosenpass.actions import KeyExchanged
 from rosenpass.addresses import Address
 from rosenpass.constants import Role
 from rosenpass.errors import ConfigError, RosenpassError
-from rosenpass.kem import StaticKem
+from rosenpass.identity import StaticIdentity
+from rosenpass.kem import StaticKem, StaticSecretKey
 from rosenpass.keyfile import SecretKeyFormat, save_key_pair, save_psk
 from rosenpass.peers import PeerId
 from rosenpass.standalone import endpoints
@@ -393,3 +394,28 @@ def exchange_with_two_peers(home: Path, on_key: OnKey | None) -> tuple[Exchange,
     for number, peer in enumerate(keys):
         exchange._outputs[peer] = Outputs(peer, PeerEntry(Path("x"), key_out=home / str(number)))
     return exchange, keys
+
+
+def test_the_secret_key_does_not_outlive_the_exchange(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    public, secret = StaticKem(188, os.urandom).keypair()
+    identity = StaticIdentity(public, StaticSecretKey(secret))
+    monkeypatch.setattr("rosenpass.standalone.exchange.load_identity", lambda _: identity)
+
+    async def run(listen: tuple[HostPort, ...]) -> None:
+        exchange = Exchange(ExchangeConfig(listen=listen))
+        asyncio.get_running_loop().call_later(0.1, exchange.stop)
+        await exchange.run()
+
+    asyncio.run(run(()))
+    with pytest.raises(ValueError, match="wiped"):
+        identity.sskm.decaps(bytes(188))
+
+    identity = StaticIdentity(public, StaticSecretKey(secret))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        with pytest.raises(RosenpassError):
+            asyncio.run(run((HostPort("127.0.0.1", taken.getsockname()[1]),)))
+    with pytest.raises(ValueError, match="wiped"):
+        identity.sskm.decaps(bytes(188))
