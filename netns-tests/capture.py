@@ -1,5 +1,6 @@
 """What really went over the wire: tcpdump in a namespace, read back as timestamps and IP packets."""
 
+import re
 import struct
 import tempfile
 from dataclasses import dataclass
@@ -58,6 +59,8 @@ class Capture:
             "-n",
             "-s",
             "0",
+            "-B",
+            "16384",
             "-Q",
             self._direction,
             "-w",
@@ -77,6 +80,12 @@ class Capture:
         self._tcpdump.stop()
         self._raw = self._file.read_bytes()
         self._directory.cleanup()
+
+    def missed(self) -> int:
+        """Packets that found no room, known when the context has closed."""
+        found = re.search(r"(\d+) packets? dropped by kernel", self._tcpdump.output())
+        assert found, self._tcpdump.output()
+        return int(found[1])
 
     def packets(self) -> list[Packet]:
         raw = self._file.read_bytes() if self._file.exists() else self._raw

@@ -238,10 +238,20 @@ def wait_for_yes(*ends: End, within: float = 15) -> None:
     )
 
 
-def rotations(end: End, index: int = 0) -> float:
-    """Seconds of boot time at which the preshared key in use was agreed, 0 without one."""
-    age = end.peer(index).get("quantum", {}).get("key_age_s")
-    return 0.0 if age is None else time.clock_gettime(time.CLOCK_BOOTTIME) - age
+def wait_for_rotations(end: End, count: int, within: float) -> float:
+    """Until the key in use was replaced so many times; the seconds it took. Keys must live over a second."""
+    start, seen, last = time.monotonic(), 0, -1
+
+    def replaced() -> bool:
+        nonlocal seen, last
+        age = end.peer().get("quantum", {}).get("key_age_s")
+        if age is not None:
+            seen += age < last
+            last = age
+        return seen >= count
+
+    wait_until(replaced, within, lambda: f"{count} rotations, not {seen}: {end.quantum()} {end.reason()}")
+    return time.monotonic() - start
 
 
 def program(name: str) -> tuple[str, ...]:

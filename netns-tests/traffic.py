@@ -68,11 +68,13 @@ class Echo(_Background):
 class Numbered(_Background):
     """Numbered datagrams at a steady rate to an echo server; knows which came back and when."""
 
-    def __init__(self, host: Namespace, target: str, per_second: int = 500, size: int = 200) -> None:
+    def __init__(
+        self, host: Namespace, target: str, per_second: int = 500, size: int = 200, port: int = ECHO_PORT
+    ) -> None:
         self._socket = host.socket(_family(target), socket.SOCK_DGRAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
         self._socket.setblocking(False)
-        self._target, self._interval, self._size = (target, ECHO_PORT), 1 / per_second, size
+        self._target, self._interval, self._size = (target, port), 1 / per_second, size
         self._next = time.monotonic()
         self.sent: list[float] = []
         self.came_back: dict[int, float] = {}
