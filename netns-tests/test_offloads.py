@@ -24,9 +24,9 @@ def check_transfers(environment: dict[str, str]) -> None:
         assert int(str(got["lost"])) <= int(str(sent["sent"])) // 1000
 
 
-@pytest.mark.parametrize("off", [*OFFLOADS, ",".join(OFFLOADS)], ids=[*OFFLOADS, "all"])
-def test_without_an_offload_the_bytes_are_the_same(off: str) -> None:
-    check_transfers({"WGPY_DISABLE": off})
+def test_without_any_offload_the_bytes_are_the_same() -> None:
+    """Each alone is tried in test_dataplane.py, without handshakes."""
+    check_transfers({"WGPY_DISABLE": ",".join(OFFLOADS)})
 
 
 @pytest.mark.parametrize("aead", ["openssl", "ipsec_mb"])
