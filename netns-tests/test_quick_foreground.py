@@ -5,6 +5,7 @@ h1 10.99.0.1 ── eth0 ── eth0 ── 10.99.0.2 h2
 
 import re
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,27 @@ def test_signal_takes_it_down(quick: QuickHost, number: signal.Signals) -> None:
     process.signal(number)
     assert process.wait(10) == 0, process.output()
     assert "state UNKNOWN" in process.output()  # PreDown still saw the interface
+    assert quick.snapshot() == before
+    assert quick.processes() == []
+
+
+DAWDLING = """
+import sys, time
+from wgpy.quick import foreground
+listen = foreground._arriving_signals
+foreground._arriving_signals = lambda: time.sleep(1.5) or listen()
+from wgpy.cli import run
+sys.exit(run(sys.argv[1:]))
+"""
+
+
+def test_signal_between_up_and_listening_is_not_lost(quick: QuickHost) -> None:
+    path = quick.write(FULL)
+    before = quick.snapshot()
+    process = quick.host.spawn(sys.executable, "-c", DAWDLING, "up", "-f", path, env=quick.environment)
+    stands(quick, process)
+    process.signal(signal.SIGTERM)
+    assert process.wait(10) == 0, process.output()
     assert quick.snapshot() == before
     assert quick.processes() == []
 

@@ -91,6 +91,7 @@ def _arriving_signals() -> Iterator[Iterator[int]]:
     read_end, write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     former = {number: signal.signal(number, _take_note) for number in WATCHED}
     former_fd = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, WATCHED)  # `up` keeps them back once the tunnel stands
     try:
         yield _numbers(read_end)
     finally:

@@ -59,6 +59,9 @@ def user_of(name: str, user: str | None) -> str | None:
     return user or read_quick_file(name).config.user
 
 
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
 class Interrupted(WgpyError):  # noqa: N818
     """TERM or INT came while setting up; everything was undone."""
 
@@ -85,7 +88,10 @@ def up(name: str, wishes: Wishes) -> process.DeviceProcess:
         attempt = _Attempt(file, rosenpass, descriptors, rtnl)
         try:
             arranged = arrangement(str(file.path), user, wishes.supervised, wishes.detached)
-            return attempt.run(arranged, wishes.detached)
+            device = attempt.run(arranged, wishes.detached)
+            # It stands. What comes now waits for `stay`, or for our end: nobody would undo it here any more.
+            signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+            return device
         except BaseException:
             with _signals_wait():
                 attempt.abandon()
@@ -258,7 +264,7 @@ def _signals_wait() -> Iterator[None]:
 @contextmanager
 def _signals(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> Iterator[None]:
     with ExitStack() as restore:
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in ENDING:
             with suppress(ValueError):  # not the main thread
                 restore.callback(signal.signal, number, signal.signal(number, handler))
         yield
