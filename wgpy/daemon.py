@@ -26,6 +26,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from wgpy.distribution import check_one_distribution
 from wgpy.errors import PermissionMissing, UsageError, WgpyError
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class Arguments:
 def main() -> None:
     """Entry point of `wgpyd`; ends with the process's exit status."""
     try:
+        check_one_distribution()
         arguments = parse(sys.argv[1:], os.environ)
         sys.exit(_run(arguments) if arguments.foreground else _detach(arguments))
     except WgpyError as error:

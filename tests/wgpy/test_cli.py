@@ -1,6 +1,7 @@
 """wgpy.cli: how the command line behaves, whatever the command."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,8 @@ import click
 import pytest
 
 import wgpy.cli
-from wgpy.cli import COMMANDS, check_one_distribution, run
+from wgpy.cli import COMMANDS, run
+from wgpy.distribution import check_one_distribution
 from wgpy.errors import ConfigError, PermissionMissing, PolicyNotMet, UsageError, WgpyError
 
 WGPY = (sys.executable, "-m", "wgpy")
@@ -167,3 +169,19 @@ def test_a_foreign_package_of_our_name_is_told(tmp_path: Path, monkeypatch: pyte
     monkeypatch.delitem(sys.modules, "tun", raising=False)
     with pytest.raises(WgpyError, match=r"`tun` comes from .*/tun/__init__\.py"):
         check_one_distribution()
+
+
+@pytest.mark.parametrize("program", ["wgpy.cli", "wgpy.daemon"])
+def test_both_programs_refuse_a_foreign_package_in_one_line(tmp_path: Path, program: str) -> None:
+    (tmp_path / "rosenpass").mkdir()
+    (tmp_path / "rosenpass/__init__.py").write_text("raise SystemExit('the intruder ran')")
+    start = f"import sys; sys.argv = ['x', 'wg9']; from {program} import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", start],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert re.fullmatch(r"wgpyd?: the package `rosenpass` comes from .*\n", done.stderr)

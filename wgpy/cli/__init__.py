@@ -6,16 +6,15 @@ option can also come from the environment as WGPY_<OPTION>. Exit codes: 0 done, 
 """
 
 import importlib
-import importlib.util
 import os
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
+from wgpy.distribution import check_one_distribution
 from wgpy.errors import PermissionMissing, WgpyError
 
 ENVIRONMENT = "WGPY"
@@ -156,19 +155,3 @@ def warn(warnings: Iterator[str] | tuple[str, ...]) -> None:
     """Each warning as one line on standard error."""
     for warning in warnings:
         print(f"Warning: {warning}", file=sys.stderr)
-
-
-def check_one_distribution() -> None:
-    """The packages tun and rosenpass must be ours: any other distribution may carry the same names.
-
-    Raises:
-        WgpyError: names the intruder.
-    """
-    home = Path(__file__).resolve().parents[2]
-    for name in ("rosenpass", "tun"):
-        spec = importlib.util.find_spec(name)
-        origin = Path(spec.origin).resolve() if spec is not None and spec.origin is not None else None
-        if origin is None or origin.parents[1] != home:
-            found = f"comes from {origin}" if origin is not None else "is missing"
-            remedy = "install wgpy in an environment of its own"
-            raise WgpyError(f"the package `{name}` {found}, not from {home} beside wgpy; {remedy}")
