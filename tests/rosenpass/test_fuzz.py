@@ -1,18 +1,15 @@
 """Any datagram, of any length and content, neither raises out of the core nor changes it."""
 
-from functools import cache
-
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from support.rosenpass_lab import START, End, make_pair, sends, snapshot
+from support.rosenpass_lab import START
+from support.rosenpass_stages import remac, stage, untouched
 
-from rosenpass.constants import MILLISECOND, Instant
 from rosenpass.errors import MalformedMessage
 from rosenpass.msgs import (
     CookieReply,
     EmptyData,
-    Envelope,
     InitConf,
     InitHello,
     MessageType,
@@ -54,26 +51,6 @@ def test_classify_accepts_exact_lengths_only_and_messages_round_trip(wire: bytes
     assert form in (188, 156, None)
 
 
-@cache
-def stage(number: int) -> tuple[End, End, bytes]:
-    """A pair in the middle of a handshake, and the datagram that should come next."""
-    a, b = make_pair("fuzz")
-    a.server.initiate(a.peer, START)
-    ends = [a, b]
-    for _ in range(number):
-        (message,) = sends(ends[0].server.take_actions())
-        ends[1].server.receive(message.datagram, ends[0].address, START)
-        ends.reverse()
-    (message,) = sends(ends[0].server.take_actions())
-    return ends[1], ends[0], message.datagram
-
-
-def remac(end: End, wire: bytes) -> bytes:
-    """Anybody who knows our public key can do this."""
-    hashes = next(iter(end.server._identity.hashes.values()))
-    return wire[:-32] + hashes.domains.hash(hashes.mac_key, Envelope(wire).before_mac)[:16] + wire[-16:]
-
-
 @settings(max_examples=400, deadline=None)
 @given(st.integers(0, 3), anything)
 def test_arbitrary_datagrams_change_nothing(number: int, wire: bytes) -> None:
@@ -93,14 +70,6 @@ def test_mutated_messages_with_good_macs_change_nothing(number: int, edits: list
     if wire[4:-32] == genuine[4:-32]:
         return  # only reserved bytes, which anybody may set; or nothing
     untouched(receiver, sender, remac(receiver, bytes(wire)))
-
-
-def untouched(receiver: End, sender: End, wire: bytes) -> None:
-    before, refused = snapshot(receiver.server), sum(receiver.server.refused.values())
-    receiver.server.receive(wire, sender.address, Instant(START + MILLISECOND))
-    assert receiver.server.take_actions() == []
-    assert sum(receiver.server.refused.values()) == refused + 1
-    assert snapshot(receiver.server) == before
 
 
 @pytest.mark.parametrize("kind", [bytearray, memoryview])
