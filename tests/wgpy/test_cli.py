@@ -175,10 +175,10 @@ def test_a_foreign_package_of_our_name_is_told(tmp_path: Path, monkeypatch: pyte
 def test_both_programs_refuse_a_foreign_package_in_one_line(tmp_path: Path, program: str) -> None:
     (tmp_path / "rosenpass").mkdir()
     (tmp_path / "rosenpass/__init__.py").write_text("raise SystemExit('the intruder ran')")
-    start = f"import sys; sys.argv = ['x', 'wg9']; from {program} import main; main()"
+    start = f"import sys; sys.argv = ['x', '-x', 'y']; from {program} import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", start],
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        cwd=tmp_path,
         capture_output=True,
         text=True,
         check=False,
