@@ -3,8 +3,8 @@
     h1: a 10.7.0.1, fd07::1 ═ 10.99.0.1 ── tcpdump ── 10.99.0.2 ═ 10.7.0.2, fd07::2 b: h2
 
 The story: packets wait before there is a tunnel; the ends come up one after the other; five rotations; b is
-killed and restarted; the network goes for so long that b's keys outlive their age and a's do not, so that the two
-have drifted apart. The keys come from the test-only key log.
+killed and restarted; the network goes for so long that b's keys outlive their age and a's do not, so that the
+two have drifted apart. The keys come from the test-only key log.
 """
 
 import time

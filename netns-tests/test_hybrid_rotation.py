@@ -2,9 +2,9 @@
 
     h1: a 10.7.0.1 ═ 10.99.0.1 ─── 10.99.0.2 ═ 10.7.0.2 b: h2        iperf3 and numbered.c, h1 to h2
 
-The same is measured on a second pair of hosts without rotations, in the same minute, because only that says what
-the machine lets through. "Lost by us" is what was sent and did not arrive, less what the kernels counted as
-dropped before or behind us: full TUN queues, socket buffers, and softnet backlogs.
+The same is measured on a second pair of hosts without rotations, in the same minute, because only that says
+what the machine lets through. "Lost by us" is what was sent and did not arrive, less what the kernels counted
+as dropped before or behind us: full TUN queues, socket buffers, and softnet backlogs.
 """
 
 import json
@@ -22,7 +22,7 @@ from hybrid import End, hybrid, up_together, wait_for_rotations, wait_for_yes
 from lab import PROJECT, Process, cpu_seconds, wait_until
 
 sys.path.insert(0, str(PROJECT / "bench"))
-from foreign import TOLERATED, ForeignLoad  # noqa: E402
+from foreign import TOLERATED, ForeignLoad
 
 ROTATIONS = 10
 PER_SECOND = 50_000
@@ -82,8 +82,8 @@ class Run:
     def __str__(self) -> str:
         return (
             f"{self.rotations} rotations, {self.sent / self.seconds:,.0f} datagrams/s of numbered UDP beside"
-            f" {self.tcp_mbits:.0f} Mbit/s of TCP: sent {self.sent}, missing {self.lost}, of these by the kernel"
-            f" {self.kernel}, duplicated {self.duplicated}, reordered {self.reordered}, longest gap"
+            f" {self.tcp_mbits:.0f} Mbit/s of TCP: sent {self.sent}, missing {self.lost}, of these by the"
+            f" kernel {self.kernel}, duplicated {self.duplicated}, reordered {self.reordered}, longest gap"
             f" {self.gap_ms:.1f} ms, sender late {self.late} times, our counters {self.ours or 'all 0'}"
         )
 
@@ -187,8 +187,8 @@ def test_the_processor_time_of_a_rotation(pairs: tuple[Pair, Pair]) -> None:
     used = [cpu_seconds(process) - before for process, before in zip(processes, begun, strict=True)]
     each = [(used[2 + n] - used[n]) / 5 * 1000 for n in (0, 1)]
     print(
-        f"\nprocessor time of a rotation: {each[0]:.0f} and {each[1]:.0f} ms (5 in {seconds:.0f} s); every 120 s"
-        f" that is {max(each) / 120_000:.3%} of a core"
+        f"\nprocessor time of a rotation: {each[0]:.0f} and {each[1]:.0f} ms (5 in {seconds:.0f} s); every"
+        f" 120 s that is {max(each) / 120_000:.3%} of a core"
     )
     assert max(each) < 120_000 * (1 - THROUGHPUT_LEAST)
 

@@ -2,11 +2,11 @@
 
     h1: a 10.7.0.1 ═ 10.99.0.1 ─── 10.99.0.2 ═ 10.7.0.2 b: h2
 
-`wgpy up` is started on both ends at once. The clock starts when the later of the two interfaces has its link up,
-which is the first moment at which both ends could exchange anything; it stops when a datagram sent into the
-tunnel of one end is received by a socket at the other, for the slower of the two directions. The senders begin
-before there is an interface and send every two milliseconds. What `wgpy up` itself takes (an interpreter, key
-files, addresses, routes) is stated beside it, from typing to returning.
+`wgpy up` is started on both ends at once. The clock starts when the later of the two interfaces has its link
+up, which is the first moment at which both ends could exchange anything; it stops when a datagram sent into
+the tunnel of one end is received by a socket at the other, for the slower of the two directions. The senders
+begin before there is an interface and send every two milliseconds. What `wgpy up` itself takes (an
+interpreter, key files, addresses, routes) is stated beside it, from typing to returning.
 """
 
 import socket
