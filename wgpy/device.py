@@ -21,7 +21,7 @@ import numpy as np
 
 from tun.dataplane import DataPlane
 from tun.device import LinkWatch, Tun
-from tun.records import Aead, Feature, Gate
+from tun.records import Aead, Feature
 from tun.udp import UdpSockets
 from wgpy import crypto, report, watch
 from wgpy.constants import MAX_PEERS, Timings
@@ -37,19 +37,17 @@ from wgpy.model import (
     PeerNumber,
     PeerState,
     PeerUpdate,
-    Policy,
     PrivateKey,
-    PskKind,
     PublicKey,
     SocketAddress,
 )
 from wgpy.peer import Peer
-from wgpy.rosenpass_settings import PeerSettings, RosenpassSettings
+from wgpy.post_quantum import PostQuantum
+from wgpy.rosenpass_settings import RosenpassSettings
 from wgpy.tunnel import Tunnel
 
 if TYPE_CHECKING:
     from rosenpass.constants import Timers
-    from wgpy.rosenpass_driver import RosenpassDriver
 
 logger = logging.getLogger(__name__)
 
@@ -75,14 +73,6 @@ class Options:
         from rosenpass.constants import Timers
 
         return Timers(**{name: round(value * SECOND) for name, value in self.rosenpass_seconds.items()})
-
-
-@dataclass(slots=True)
-class PeerExtra:
-    """What the device knows of a peer beside the core: its policy, and since when it is not post-quantum."""
-
-    added: Instant
-    policy: Policy = Policy.OFF
 
 
 class Device:
@@ -116,13 +106,13 @@ class Device:
             rekey_after_messages=options.timings.rekey_after_messages,
         )
         self.tunnel = Tunnel(DataPlaneIndices(self._dataplane), os.urandom, options.timings)
-        self._dispatch = Dispatch(self._dataplane, self.tunnel, self._on_session, options.key_log)
+        self._post_quantum = PostQuantum(self)
+        self._dispatch = Dispatch(
+            self._dataplane, self.tunnel, self._post_quantum.session_stands, options.key_log
+        )
         self._options = options
-        self._rosenpass: RosenpassSettings | None = None
-        self._driver: RosenpassDriver | None = None
-        self._configuring = asyncio.Lock()
         self._keepalive = np.zeros(options.max_peers, np.uint64)
-        self._extras: dict[PeerNumber, PeerExtra] = {}
+        self._added: dict[PeerNumber, Instant] = {}
         self._adopted = sockets
         self._sockets: UdpSockets | None = None
         self._port = sockets.port if sockets is not None else 0
@@ -156,7 +146,7 @@ class Device:
                 timer.cancel()
         self._unwatch()
         self._loop = None
-        self._end_exchange()
+        self._post_quantum.close()
         for peer in self.tunnel.peers():
             self.tunnel.remove_peer(peer.number)
         self._dataplane.close()
@@ -175,7 +165,7 @@ class Device:
 
     @property
     def dataplane(self) -> DataPlane:
-        """The packets' side, for those who set gates."""
+        """The packets' side, where the gates are."""
         return self._dataplane
 
     # -- what UAPI asks
@@ -227,98 +217,32 @@ class Device:
             "features": report.feature_names(self._dataplane.features),
             "aead": self._dataplane.aead_name,
             "drops": {**self._dataplane.drops, **self._dispatch.refused},
-            "fingerprint": self._driver.fingerprint if self._driver is not None else None,
+            "fingerprint": self._post_quantum.fingerprint,
             "peers": [self._peer_report(peer, now) for peer in self.tunnel.peers()],
         }
 
     async def configure_rosenpass(self, settings: RosenpassSettings | None) -> None:
-        """Run the exchange by these settings from now on; equal ones only open the way again.
+        """Run the exchange by these settings from now on; WgpyError says why not."""
+        await self._post_quantum.configure(settings)
 
-        Raises:
-            WgpyError: a key file or a port stands in the way; what ran before goes on.
-        """
-        async with self._configuring:
-            await self._exchange_by(settings)
-            for peer in self.tunnel.peers():
-                self._apply_policy(peer)
-            self._dispatch.perform()
-        if self._driver is not None:
-            self._driver.way_is_open()
+    # -- what wgpy.post_quantum asks
 
-    async def _exchange_by(self, settings: RosenpassSettings | None) -> None:
-        if settings is None:
-            self._end_exchange()
-            return
-        # Only a device with Rosenpass keys pays for these imports.
-        from wgpy.rosenpass_driver import RosenpassDriver
-        from wgpy.rosenpass_keys import load_keys
+    @property
+    def mark(self) -> int:
+        """SO_MARK of the UDP sockets, 0 = none."""
+        return self._mark
 
-        keys = await asyncio.to_thread(load_keys, settings)
-        if self._driver is not None and self._driver.serves(settings, keys):
-            self._driver.use(settings, keys)
-        else:
-            self._end_exchange()
-            self._driver = RosenpassDriver(self, settings, keys, self._mark, self._options.rosenpass_timers())
-        self._rosenpass = settings
+    def rosenpass_timers(self) -> "Timers":
+        """The exchange's."""
+        return self._options.rosenpass_timers()
 
-    def _end_exchange(self) -> None:
-        driver, self._driver, self._rosenpass = self._driver, None, None
-        if driver is not None:
-            driver.close()
-
-    def _apply_policy(self, peer: Peer) -> None:
-        """What the settings say of this peer, and of one they do not know."""
-        settings = self._rosenpass
-        if settings is None:
-            self.set_policy(peer.public_key, Policy.OFF, has_rosenpass=False)
-            return
-        found = settings.peer(peer.public_key) or PeerSettings(peer.public_key, settings.policy)
-        has_key = found.rosenpass_public_key is not None
-        control = settings.control_pair(found)
-        self.set_policy(peer.public_key, found.policy, has_rosenpass=has_key, control=control)
-        if self._driver is not None:
-            self._driver.peer_added(peer.public_key, peer.number)
-
-    def _on_session(self, number: PeerNumber, kind: PskKind) -> None:
-        if self._driver is not None:
-            self._driver.session_stands(number, kind)
-
-    def set_policy(
-        self,
-        public_key: PublicKey,
-        policy: Policy,
-        *,
-        has_rosenpass: bool,
-        control: tuple[SocketAddress, SocketAddress] | None = None,
-    ) -> None:
-        """A peer's policy: its interim key, and the gate its user packets have to pass.
-
-        Args:
-            public_key: which peer; an unknown one is ignored.
-            policy: strict closes the gate to all but post-quantum sessions.
-            has_rosenpass: whether a Rosenpass key of the peer is configured.
-            control: both ends of the exchange inside the tunnel, which passes any gate.
-        """
-        peer = self.tunnel.find_peer(public_key)
-        if peer is None:
-            return
-        self._extras[peer.number].policy = policy
-        enabled = has_rosenpass and policy is not Policy.OFF
-        # The gate first: between the two no packet may leave under a weaker key.
-        self._dataplane.peer_set_gate(peer.number, self._gate(policy, control))
-        self.tunnel.set_rosenpass(peer.number, enabled=enabled, permissive=policy is Policy.PERMISSIVE)
-        self._start_peer(peer.number)
-        self._dispatch.perform()
+    def start_peer(self, number: PeerNumber) -> None:
+        """The peer is configured: what waits may go."""
+        self.tunnel.start_peer(number, boot_time(), wall_time(), self._dispatch.activity(number))
 
     def perform(self) -> None:
         """Carry out what a direct call of `tunnel` left to do."""
         self._dispatch.perform()
-
-    def _gate(self, policy: Policy, control: tuple[SocketAddress, SocketAddress] | None) -> Gate:
-        local, remote = control or (None, None)
-        if policy is not Policy.STRICT:
-            return Gate(control_local=local, control_remote=remote)
-        return Gate(1 << PskKind.PQ, self._timings.pq_key_max_age, local, remote)
 
     # -- configuration
 
@@ -344,8 +268,7 @@ class Device:
             if sockets is not None:
                 sockets.set_mark(mark)
         self._mark = mark
-        if self._driver is not None:
-            self._driver.set_mark(mark)
+        self._post_quantum.set_mark(mark)
         self._forget_sources()
 
     def _forget_sources(self) -> None:
@@ -387,20 +310,16 @@ class Device:
             self.tunnel.set_persistent_keepalive(
                 number, section.persistent_keepalive, now, wall, self._dispatch.activity(number)
             )
-        self._start_peer(number)
+        self.start_peer(number)
         self._dispatch.perform()
-
-    def _start_peer(self, number: PeerNumber) -> None:
-        self.tunnel.start_peer(number, boot_time(), wall_time(), self._dispatch.activity(number))
 
     def _add_peer(self, public_key: PublicKey) -> Peer:
         number = PeerNumber(self._dataplane.peer_add())
         self.tunnel.add_peer(number, public_key)
         self._keepalive[number] = 0
-        self._extras[number] = PeerExtra(boot_time())
+        self._added[number] = boot_time()
         peer = self.tunnel.peer(number)
-        if self._rosenpass is not None:  # the gate stands before the peer has a way out
-            self._apply_policy(peer)
+        self._post_quantum.peer_added(peer)
         logger.info("%s added", peer)
         return peer
 
@@ -411,10 +330,9 @@ class Device:
 
     def _forget_peer(self, peer: Peer) -> None:
         self._dataplane.peer_remove(peer.number)
-        self._extras.pop(peer.number, None)
+        self._added.pop(peer.number, None)
         self._keepalive[peer.number] = 0
-        if self._driver is not None:
-            self._driver.peer_removed(peer.public_key)
+        self._post_quantum.peer_removed(peer)
 
     # -- reports
 
@@ -439,13 +357,10 @@ class Device:
 
     def _peer_report(self, peer: Peer, now: Instant) -> dict[str, object]:
         record: Any = self._dataplane.records[peer.number]
-        extra = self._extras[peer.number]
-        fingerprint = self._driver.fingerprint_of(peer.public_key) if self._driver is not None else None
+        policy, added = self._post_quantum.policy_of(peer.number), self._added[peer.number]
         return {
-            **report.peer_report(
-                self._peer_state(peer), peer, record, extra.policy, extra.added, now, self._timings
-            ),
-            "fingerprint": fingerprint,
+            **report.peer_report(self._peer_state(peer), peer, record, policy, added, now, self._timings),
+            "fingerprint": self._post_quantum.fingerprint_of(peer.public_key),
         }
 
     # -- events and time
@@ -464,8 +379,8 @@ class Device:
         self._ticker = self._loop.call_later(TICK_S, self._tick)
         now = boot_time()
         numbers = set(self.tunnel.due_by(now))
-        if self._extras:
-            highest = max(self._extras) + 1
+        if self._added:
+            highest = max(self._added) + 1
             restless = watch.restless(
                 self._dataplane.records[:highest], self._keepalive[:highest], now, self._timings
             )
@@ -550,8 +465,7 @@ class Device:
         activity = {peer.number: self._dispatch.activity(peer.number) for peer in self.tunnel.peers()}
         self.tunnel.device_up(boot_time(), wall_time(), activity)
         self._dispatch.perform()
-        if self._driver is not None:
-            self._driver.way_is_open()
+        self._post_quantum.way_is_open()
         logger.info("interface up, port %d", self._port)
 
     def _down(self) -> None:
