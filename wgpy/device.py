@@ -106,9 +106,9 @@ class Device:
             rekey_after_messages=options.timings.rekey_after_messages,
         )
         self.tunnel = Tunnel(DataPlaneIndices(self._dataplane), os.urandom, options.timings)
-        self._post_quantum = PostQuantum(self)
+        self.post_quantum = PostQuantum(self)
         self._dispatch = Dispatch(
-            self._dataplane, self.tunnel, self._post_quantum.session_stands, options.key_log
+            self._dataplane, self.tunnel, self.post_quantum.session_stands, options.key_log
         )
         self._options = options
         self._keepalive = np.zeros(options.max_peers, np.uint64)
@@ -146,7 +146,7 @@ class Device:
                 timer.cancel()
         self._unwatch()
         self._loop = None
-        self._post_quantum.close()
+        self.post_quantum.close()
         for peer in self.tunnel.peers():
             self.tunnel.remove_peer(peer.number)
         self._dataplane.close()
@@ -217,13 +217,13 @@ class Device:
             "features": report.feature_names(self._dataplane.features),
             "aead": self._dataplane.aead_name,
             "drops": {**self._dataplane.drops, **self._dispatch.refused},
-            "fingerprint": self._post_quantum.fingerprint,
+            "fingerprint": self.post_quantum.fingerprint,
             "peers": [self._peer_report(peer, now) for peer in self.tunnel.peers()],
         }
 
     async def configure_rosenpass(self, settings: RosenpassSettings | None) -> None:
         """Run the exchange by these settings from now on; WgpyError says why not."""
-        await self._post_quantum.configure(settings)
+        await self.post_quantum.configure(settings)
 
     # -- what wgpy.post_quantum asks
 
@@ -268,7 +268,7 @@ class Device:
             if sockets is not None:
                 sockets.set_mark(mark)
         self._mark = mark
-        self._post_quantum.set_mark(mark)
+        self.post_quantum.set_mark(mark)
         self._forget_sources()
 
     def _forget_sources(self) -> None:
@@ -319,7 +319,7 @@ class Device:
         self._keepalive[number] = 0
         self._added[number] = boot_time()
         peer = self.tunnel.peer(number)
-        self._post_quantum.peer_added(peer)
+        self.post_quantum.peer_added(peer)
         logger.info("%s added", peer)
         return peer
 
@@ -332,7 +332,7 @@ class Device:
         self._dataplane.peer_remove(peer.number)
         self._added.pop(peer.number, None)
         self._keepalive[peer.number] = 0
-        self._post_quantum.peer_removed(peer)
+        self.post_quantum.peer_removed(peer)
 
     # -- reports
 
@@ -357,10 +357,10 @@ class Device:
 
     def _peer_report(self, peer: Peer, now: Instant) -> dict[str, object]:
         record: Any = self._dataplane.records[peer.number]
-        policy, added = self._post_quantum.policy_of(peer.number), self._added[peer.number]
+        policy, added = self.post_quantum.policy_of(peer.number), self._added[peer.number]
         return {
             **report.peer_report(self._peer_state(peer), peer, record, policy, added, now, self._timings),
-            "fingerprint": self._post_quantum.fingerprint_of(peer.public_key),
+            "fingerprint": self.post_quantum.fingerprint_of(peer.public_key),
         }
 
     # -- events and time
@@ -465,7 +465,7 @@ class Device:
         activity = {peer.number: self._dispatch.activity(peer.number) for peer in self.tunnel.peers()}
         self.tunnel.device_up(boot_time(), wall_time(), activity)
         self._dispatch.perform()
-        self._post_quantum.way_is_open()
+        self.post_quantum.way_is_open()
         logger.info("interface up, port %d", self._port)
 
     def _down(self) -> None:

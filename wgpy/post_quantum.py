@@ -146,10 +146,10 @@ class PostQuantum:
     def _apply(self, peer: Peer) -> None:
         """What the settings say of this peer; of one they do not know, the interface's policy."""
         if self._settings is None:
-            self._set_policy(peer, PeerSettings(peer.public_key, Policy.OFF), Gate())
+            self.set_policy(peer, PeerSettings(peer.public_key, Policy.OFF), Gate())
             return
         found = self._by_key.get(peer.public_key) or PeerSettings(peer.public_key, self._settings.policy)
-        self._set_policy(peer, found, self._gate(self._settings, found))
+        self.set_policy(peer, found, self._gate(self._settings, found))
         if self._driver is not None:
             self._driver.peer_added(peer.public_key, peer.number)
 
@@ -159,7 +159,8 @@ class PostQuantum:
             return Gate(control_local=local, control_remote=remote)
         return Gate(1 << PskKind.PQ, self._host.tunnel.timings.pq_key_max_age, local, remote)
 
-    def _set_policy(self, peer: Peer, settings: PeerSettings, gate: Gate) -> None:
+    def set_policy(self, peer: Peer, settings: PeerSettings, gate: Gate) -> None:
+        """A peer's policy: its interim key, and the gate its user packets have to pass."""
         policy = settings.policy
         enabled = settings.rosenpass_public_key is not None and policy is not Policy.OFF
         self._policies[peer.number] = policy

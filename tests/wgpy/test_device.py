@@ -15,10 +15,12 @@ from support.planes import udp_packet
 from support.transcripts import GROUPS, replay
 
 from tun.device import Tun
+from tun.records import Gate
 from wgpy import crypto
 from wgpy.device import Device, Options
 from wgpy.errors import WgpyError
 from wgpy.model import (
+    SECOND,
     AllowedIpChange,
     DeviceUpdate,
     IpNetwork,
@@ -27,10 +29,11 @@ from wgpy.model import (
     Policy,
     PresharedKey,
     PrivateKey,
+    PskKind,
     PublicKey,
     SocketAddress,
 )
-from wgpy.rosenpass_settings import RosenpassSettings
+from wgpy.rosenpass_settings import PeerSettings, RosenpassSettings
 from wgpy.uapi import GetRequest, Hangup, RefusedRequest, RequestParser, SetRequest, format_errno, format_get
 
 ALICE, BOB = (PrivateKey(crypto.clamp(bytes([n]) * 32)) for n in (1, 2))
@@ -169,12 +172,19 @@ async def until(condition: Callable[[], bool]) -> None:
     raise AssertionError("not within 5 s")
 
 
+def be_strict(device: Device, public_key: PublicKey) -> None:
+    found = device.tunnel.find_peer(public_key)
+    assert found is not None
+    settings = PeerSettings(public_key, Policy.STRICT, "somewhere.pqpk")
+    device.post_quantum.set_policy(found, settings, Gate(1 << PskKind.PQ, 600 * SECOND))
+
+
 @on_loop
 async def test_a_strict_peer_holds_user_packets_and_says_so() -> None:
     with made(2) as [(a, tun_a), (b, tun_b)]:
         introduce(a, b)
-        a.set_policy(BOB_PUBLIC, Policy.STRICT, has_rosenpass=True)
-        b.set_policy(ALICE_PUBLIC, Policy.STRICT, has_rosenpass=True)
+        be_strict(a, BOB_PUBLIC)
+        be_strict(b, ALICE_PUBLIC)
         packet = udp_packet("10.0.0.1", "10.0.0.2", b"secret")
         tun_a.write(packet)
         await until(lambda: a.extra_state()["peers"][0]["session"] is not None)  # type: ignore[index]
