@@ -86,6 +86,8 @@ interop: build
 	$(BIN)/python -m pytest -q netns-tests -m "interop and not slow"
 	test ! -e $(PEERS)/build/lib/liboqs.so || \
 	    WGPY_LIBOQS=$(CURDIR)/$(PEERS)/build/lib/liboqs.so $(BIN)/python -m pytest -q tests/rosenpass/test_kem.py
+	test ! -e $(PEERS)/build/lib/liboqs.so || \
+	    OQS_INSTALL_PATH=$(CURDIR)/$(PEERS)/build $(BIN)/python -m pytest -q tests/rosenpass/test_kem.py tests/rosenpass/test_liboqs.py
 
 # Beside the newest wireguard-go, in turns; `make bench BENCH=--quick` takes two minutes.
 bench: build

@@ -1,17 +1,25 @@
-"""liboqs by its C interface, where its shared library really is present.
+"""liboqs, where its shared library really is present: through the package liboqs-python, else by itself.
 
-The Python package `oqs` is not imported: without a library it clones and builds one in silence or raises
-SystemExit, it logs to standard output, and it hands secrets out as `bytes` nobody can wipe. Four functions of
-the C interface are all that is needed, and ctypes releases the GIL around them.
+The package (`pip install wgpy[oqs]`, imported as `oqs`) finds, loads and initialises the library. It is
+imported only where it will find one, because without a library it clones and builds one in silence or raises
+SystemExit; it is kept from writing to standard output. Where the package is absent, or cannot be pointed to
+the library, ctypes loads that. Either way four functions of the C interface do the work on buffers of ours:
+the package's own classes hand secrets out as `bytes` nobody can wipe.
 
 The library is looked for once: WGPY_LIBOQS names it (empty: use none), else the dynamic loader finds it,
 else it is where `oqs` puts the one it builds: below OQS_INSTALL_PATH or ~/_oqs, if it belongs to us.
 """
 
 import ctypes
+import ctypes.util
 import functools
+import importlib.util
+import logging
 import os
+import sys
+import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,8 +56,18 @@ class _Kem(ctypes.Structure):
     ]
 
 
+log = logging.getLogger(__name__)
+
+
 def _load(path: str) -> ctypes.CDLL:
-    library = ctypes.CDLL(path)
+    library = _declared(ctypes.CDLL(path))
+    # Releases from 0.8 on set up their random generator and processor features here.
+    if hasattr(library, "OQS_init"):
+        library.OQS_init()
+    return library
+
+
+def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
     kem, status = ctypes.POINTER(_Kem), ctypes.c_int
     for name, result, arguments in (
         ("OQS_KEM_new", kem, 1),
@@ -60,18 +78,67 @@ def _load(path: str) -> ctypes.CDLL:
         function = getattr(library, name)
         function.restype = result
         function.argtypes = [ctypes.c_char_p if result is kem else kem, *[ctypes.c_void_p] * (arguments - 1)]
-    # Releases from 0.8 on set up their random generator and processor features here.
-    if hasattr(library, "OQS_init"):
-        library.OQS_init()
     return library
+
+
+def _built_by_oqs() -> list[Path]:
+    """Where `oqs` puts the library it builds, and looks for it where the dynamic loader knows of none."""
+    home = Path(os.environ.get("OQS_INSTALL_PATH") or os.path.expanduser("~/_oqs"))
+    return [home / directory / "liboqs.so" for directory in ("lib", "lib64")]
 
 
 def _places() -> Iterator[str]:
     yield from SONAMES
-    built = Path(os.environ.get("OQS_INSTALL_PATH") or os.path.expanduser("~/_oqs"))
-    for directory in ("lib", "lib64"):
-        if _is_ours(path := built / directory / "liboqs.so"):
-            yield str(path)
+    yield from (str(path) for path in _built_by_oqs() if _is_ours(path))
+
+
+def _oqs_finds_one() -> bool:
+    """Whether importing `oqs` loads a library, and none that a stranger could have put there."""
+    names = [name for stem in ("oqs", "liboqs") if (name := ctypes.util.find_library(stem))]
+    built = [path for path in _built_by_oqs() if path.exists()]
+    return any(map(_loads, names)) or (all(map(_is_ours, built)) and any(_loads(str(path)) for path in built))
+
+
+def _loads(name: str) -> bool:
+    try:
+        ctypes.CDLL(name)
+    except OSError:
+        return False
+    return True
+
+
+def _through_oqs() -> ctypes.CDLL | None:
+    """The library that the package `oqs` has loaded; None where there is no package, or no library for it."""
+    if importlib.util.find_spec("oqs") is None or not ("oqs" in sys.modules or _oqs_finds_one()):
+        return None
+    try:
+        with _quiet_import():
+            import oqs
+        theirs = oqs.native()
+        # The same library under an object of our own: the types declared on it are not the package's.
+        return _declared(ctypes.CDLL(theirs._name, handle=theirs._handle))
+    except (Exception, SystemExit) as error:
+        log.info("liboqs-python cannot be used, the library itself may be: %s", error)
+        return None
+
+
+@contextmanager
+def _quiet_import() -> Iterator[None]:
+    """Keep the package's first import from logging to standard output, then and later."""
+    if "oqs" in sys.modules:  # somebody else's: what it says is theirs to decide
+        yield
+        return
+    logger = logging.getLogger("oqs.oqs")
+    before, logger.disabled = list(logger.handlers), True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # its release and the library's may differ
+            yield
+    finally:
+        logger.disabled = False
+        for handler in logger.handlers[:]:
+            if handler not in before:
+                logger.removeHandler(handler)
 
 
 def _is_ours(path: Path) -> bool:
@@ -84,6 +151,8 @@ def _is_ours(path: Path) -> bool:
 
 
 def _found() -> ctypes.CDLL | None:
+    if (library := _through_oqs()) is not None:
+        return library
     for place in _places():
         try:
             return _load(place)
