@@ -155,7 +155,7 @@ class RosenpassDriver:
         partner = Partner(settings, number, self._keys.identity.spkm > keys.spkt)
         if settings.outside is not None:
             target = HostPort(settings.outside.host, settings.outside.port)
-            partner.endpoint = ConfiguredEndpoint(target, self._sockets.send)
+            partner.endpoint = ConfiguredEndpoint(target, self._send_outside)
         self._partners[public_key] = partner
         psk = bytearray(keys.psk)
         config = PeerConfig(
@@ -257,6 +257,11 @@ class RosenpassDriver:
             control = partner.settings.control
             inner = self._bound.inner(control.ip.version)
             self._sockets.send(message.datagram, Address(control.ip, control.port, socket=inner))
+
+    def _send_outside(self, datagram: bytes, destination: Address) -> None:
+        # Named, or the socket inside the tunnel would be the first that can reach it once the link is up.
+        outer = self._bound.outer(destination.ip.version)
+        self._sockets.send(datagram, replace(destination, socket=outer))
 
 
 def _initiative(partner: Partner) -> Initiative:

@@ -35,7 +35,7 @@ class ExchangeSockets:
     def __init__(self, settings: RosenpassSettings, interface: str, mark: int) -> None:
         self.opened: list[socket.socket] = []
         self._inner: dict[int, int] = {}  # IP version -> place in `opened`
-        self._outer: list[socket.socket] = []
+        self._outer: dict[int, int] = {}
         try:
             for own in _inner_addresses(settings):
                 self._inner[own.version] = len(self.opened)
@@ -52,10 +52,14 @@ class ExchangeSockets:
         """Place of the socket inside the tunnel for this IP version; the first where there is none."""
         return self._inner.get(version, 0)
 
+    def outer(self, version: int) -> int:
+        """Place of the socket outside the tunnel for this IP version; past the last where there is none."""
+        return self._outer.get(version, len(self.opened))
+
     def set_mark(self, mark: int) -> None:
         """The device's fwmark changed."""
-        for one in self._outer:
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
+        for place in self._outer.values():
+            self.opened[place].setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
 
     def close(self) -> None:
         """Close what is open; for a failed start."""
@@ -69,7 +73,7 @@ class ExchangeSockets:
             if error.errno != errno.EAFNOSUPPORT:
                 raise
             return
-        self._outer.append(outer)
+        self._outer[anywhere.version] = len(self.opened)
         self.opened.append(outer)
 
 
