@@ -29,12 +29,12 @@ GROWTH_MAX = 8 << 20
 
 
 @contextmanager
-def flood(host: Namespace, datagrams: Sequence[bytes]) -> Iterator[None]:
+def flood(host: Namespace, datagrams: Sequence[bytes], port: int = PORT) -> Iterator[None]:
     """The datagrams over and over."""
     ended = threading.Event()
     attacker = host.socket(socket.AF_INET, socket.SOCK_DGRAM)
     attacker.bind((ATTACKER, 0))
-    attacker.connect(("10.99.0.1", PORT))
+    attacker.connect(("10.99.0.1", port))
 
     def send() -> None:
         for number, datagram in enumerate(cycle(datagrams)):

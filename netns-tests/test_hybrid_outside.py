@@ -4,10 +4,14 @@ h1: a 10.7.0.1 ═ 10.99.0.1, fd99::1 ─── 10.99.0.2, fd99::2 ═ 10.7.0.2 
                  :51821 ────────────────────── :51821 the exchange
 """
 
+import os
 from pathlib import Path
 
 import pytest
 from hybrid import FAST_ROTATION, hybrid, up_together, wait_for_rotations, wait_for_yes
+from test_hostile import ATTACKER, flood
+
+INIT_HELLO = 0x81
 
 
 @pytest.mark.parametrize("hosts", [("10.99.0.1", "10.99.0.2"), ("[fd99::1]", "[fd99::2]")], ids=["v4", "v6"])
@@ -32,3 +36,19 @@ def test_end_that_only_answers_is_asked_by_the_other(tmp_path: Path) -> None:
         a.up()
         b.up()
         wait_for_yes(a, b)
+
+
+def test_garbage_for_the_exchange_is_counted_and_delays_no_renewal(tmp_path: Path) -> None:
+    with hybrid(tmp_path, environment=FAST_ROTATION) as (a, b):
+        a.peers[0].extra = "RosenpassEndpoint = 10.99.0.2:51821"
+        b.peers[0].extra = "RosenpassEndpoint = 10.99.0.1:51821"
+        b.host.add_address("eth0", f"{ATTACKER}/24")
+        up_together(a, b)
+        wait_for_yes(a, b)
+        hello = bytes([INIT_HELLO, 0, 0, 0])
+        garbage = [os.urandom(100), os.urandom(1092), hello + os.urandom(1088), hello + os.urandom(1172)]
+        with flood(b.host, garbage, port=51821):
+            wait_for_rotations(a, 2, within=20)
+            assert a.reaches(b.address4)
+        drops = a.state()["drops"]
+        assert drops["exchange_malformed"] + drops["exchange_authentication"] + drops["exchange_full"] > 1000

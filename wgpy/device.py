@@ -216,7 +216,11 @@ class Device:
             "mtu": self._mtu,
             "features": report.feature_names(self._dataplane.features),
             "aead": self._dataplane.aead_name,
-            "drops": {**self._dataplane.drops, **self._dispatch.refused},
+            "drops": {
+                **self._dataplane.drops,
+                **self._dispatch.refused,
+                **self.post_quantum.drops,
+            },
             "fingerprint": self.post_quantum.fingerprint,
             "peers": [self._peer_report(peer, now) for peer in self.tunnel.peers()],
         }

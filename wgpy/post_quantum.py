@@ -121,6 +121,11 @@ class PostQuantum:
         """Of our own Rosenpass key."""
         return self._driver.fingerprint if self._driver is not None else None
 
+    @property
+    def drops(self) -> dict[str, int]:
+        """The exchange's datagrams that went no further, by reason; empty without an exchange."""
+        return self._driver.drops if self._driver is not None else {}
+
     def fingerprint_of(self, public_key: PublicKey) -> str | None:
         """Of a peer's Rosenpass key."""
         return self._driver.fingerprint_of(public_key) if self._driver is not None else None

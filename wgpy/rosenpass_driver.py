@@ -39,6 +39,16 @@ from wgpy.tunnel import Tunnel
 
 logger = logging.getLogger(__name__)
 
+# How a refusal of the exchange is counted, beside those of the device.
+_REASONS = {
+    "MalformedMessage": "exchange_malformed",
+    "AuthenticationError": "exchange_authentication",
+    "ReplayError": "exchange_replay",
+    "StateError": "exchange_state",
+    "Overloaded": "exchange_overloaded",
+    "UnknownPeer": "exchange_stranger",
+}
+
 
 class Host(Protocol):
     """What the driver needs of the device."""
@@ -114,6 +124,13 @@ class RosenpassDriver:
     def fingerprint(self) -> str:
         """Of our own Rosenpass key."""
         return self._keys.fingerprint
+
+    @property
+    def drops(self) -> dict[str, int]:
+        """The exchange's datagrams that went no further, by reason."""
+        refused = self._worker.refused
+        counted = {reason: refused.get(name, 0) for name, reason in _REASONS.items()}
+        return {**counted, "exchange_full": self._worker.dropped}
 
     def fingerprint_of(self, public_key: PublicKey) -> str | None:
         """Of a peer's Rosenpass key; None for a peer without one."""

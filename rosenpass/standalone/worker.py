@@ -106,6 +106,11 @@ class Worker:
         """Datagrams that found no room so far."""
         return self._inbox.dropped
 
+    @property
+    def refused(self) -> dict[str, int]:
+        """Datagrams that the server refused so far, by class of RemoteError; from any thread."""
+        return dict(self._server.refused)
+
     def _now(self) -> Instant:
         return Instant(self._clock())
 
