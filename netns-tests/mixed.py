@@ -90,6 +90,7 @@ class TheirEnd:
     pair: RosenpassPair
     wireguard: NewestWireguardGoPeer = field(init=False)
     exchange: Process | None = None
+    uses_own_output: bool = False  # go-rosenpass talks to the interface itself
 
     def __post_init__(self) -> None:
         self.directory.mkdir(exist_ok=True)
@@ -109,7 +110,7 @@ class TheirEnd:
     def start_go(
         self, our_public: Path, our_wireguard_key: str, endpoint: str | None, psk: Path | None
     ) -> None:
-        """go-rosenpass inside the tunnel; each new key goes through `wg set`."""
+        """go-rosenpass inside the tunnel; each new key goes through `wg set`, or its own output."""
         lines = [
             f'public_key = "{self.pair.public}"',
             f'secret_key = "{self.pair.secret}"',
@@ -119,9 +120,12 @@ class TheirEnd:
             f'public_key = "{our_public}"',
             *([f'endpoint = "{endpoint}"'] if endpoint else []),
             *([f'pre_shared_key = "{psk}"'] if psk else []),
-            f'exchange_command = ["wg", "set", "wg0", "peer", "{our_wireguard_key}",'
-            ' "preshared-key", "/dev/stdin"]',
         ]
+        if self.uses_own_output:
+            lines += ["[peers.wireguard]", 'interface = "wg0"', f'public_key = "{our_wireguard_key}"']
+        else:
+            wg_set = ["wg", "set", "wg0", "peer", our_wireguard_key, "preshared-key", "/dev/stdin"]
+            lines.append(f"exchange_command = {json.dumps(wg_set)}")
         config = self.directory / "rosenpass.toml"
         config.write_text("\n".join(lines) + "\n")
         self.exchange = self.host.spawn(self.program.path, "exchange-config", config)

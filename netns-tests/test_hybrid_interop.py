@@ -16,11 +16,11 @@ from mixed import EXCHANGE_PORT, OUR_HOST, OURS, THEIR_HOST, THEIRS, Mixed, OurE
 from quickhost import WGPY
 from rosenpass_programs import GO, RUST, Foreign
 from traffic import Echo, Numbered
-from wgpeer import NewestWireguardGoPeer
+from wgpeer import NewestWireguardGoPeer, preshared_key
 
 pytestmark = pytest.mark.interop
 
-FAST = {"WGPY_ROSENPASS_TIMERS": "rekey_after_initiator=6,rekey_after_responder=6,rekey_jitter=0.2,overdue=1"}
+FAST = {"WGPY_ROSENPASS_TIMERS": "rekey_after_initiator=3,rekey_after_responder=3,rekey_jitter=0.2,overdue=1"}
 RENEWALS = 3
 
 
@@ -83,12 +83,10 @@ def mixed(
 
 def start_netbird_like(m: Mixed, psk: Path | None, policy: str, order: str) -> None:
     """Interim key set beforehand; whoever has the greater Rosenpass key knows the other's address inside."""
-    their_start = m.we.pair < m.they.pair
 
     def they() -> None:
         m.they.start_wireguard(m.we.keys.public, m.seed())
-        endpoint = f"{OURS}:{EXCHANGE_PORT}" if their_start else None
-        m.they.start_go(m.we.pair.public, m.we.keys.public, endpoint, psk)
+        start_exchange(m, psk)
 
     def we() -> None:
         secret = {"RosenpassPresharedKey": str(psk)} if psk else {}
@@ -107,7 +105,7 @@ def start_rust_like(m: Mixed, psk: Path | None, policy: str, order: str) -> None
 
     def they() -> None:
         m.they.start_wireguard(m.we.keys.public, None)
-        m.they.start_rust(m.we.pair.public, m.we.keys.public, f"{OUR_HOST}:{EXCHANGE_PORT}", psk)
+        start_exchange(m, psk)
 
     def we() -> None:
         secret = {"RosenpassPresharedKey": str(psk)} if psk else {}
@@ -120,6 +118,15 @@ def start_rust_like(m: Mixed, psk: Path | None, policy: str, order: str) -> None
         )
 
     in_order(order, they, we)
+
+
+def start_exchange(m: Mixed, psk: Path | None) -> None:
+    """Their exchange; NetBird gives our address to the end with the greater key only."""
+    if m.they.program is GO:
+        endpoint = f"{OURS}:{EXCHANGE_PORT}" if m.we.pair < m.they.pair else None
+        m.they.start_go(m.we.pair.public, m.we.keys.public, endpoint, psk)
+    else:
+        m.they.start_rust(m.we.pair.public, m.we.keys.public, f"{OUR_HOST}:{EXCHANGE_PORT}", psk)
 
 
 def start_all(m: Mixed, psk: Path | None = None, policy: str = "strict", order: str = "they-first") -> None:
@@ -200,6 +207,19 @@ def test_permissive_policy_and_a_secret_of_the_exchange_work_too(
     renews_under_traffic(m)
 
 
+def test_a_configured_preshared_key_stands_in_for_the_seed_and_go_rosenpass_may_set_keys_itself(
+    hosts: tuple[Namespace, Namespace], pairs: dict[Foreign, list[RosenpassPair]], tmp_path: Path
+) -> None:
+    theirs, ours = pairs[GO]
+    m = mixed(hosts, tmp_path, GO, ours, theirs)
+    m.they.uses_own_output = True
+    interim = preshared_key()
+    m.they.start_wireguard(m.we.keys.public, interim)
+    m.we.up(m.they.wireguard.keys.public, PresharedKey=interim, RosenpassPublicKey=str(m.they.pair.public))
+    start_exchange(m, None)
+    renews_under_traffic(m)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("greater", ["we", "they"])
@@ -239,10 +259,7 @@ def test_what_they_send_before_the_first_key_is_refused(
     assert peer["rx_gated"] >= 3
     assert peer["tx_gated"] + peer["staged"] >= 3
     assert peer["quantum"]["state"] != "yes"
-    if kind is GO:
-        m.they.start_go(m.we.pair.public, m.we.keys.public, None, None)
-    else:
-        m.they.start_rust(m.we.pair.public, m.we.keys.public, f"{OUR_HOST}:{EXCHANGE_PORT}", None)
+    start_exchange(m, None)
     print(f"post-quantum {m.await_quantum(within=20):.1f} s after their exchange started")
     assert m.they.host.ok("ping", "-n", "-c1", "-W2", OURS)
 
@@ -265,19 +282,12 @@ def test_a_killed_and_restarted_peer_comes_back(
     m.await_quantum(within=20)
     assert m.they.exchange is not None
     m.they.exchange.kill()
-    endpoint = (
-        None if kind is GO and greater == "we" else f"{OURS if kind is GO else OUR_HOST}:{EXCHANGE_PORT}"
-    )
     with Echo(m.they.host, "0.0.0.0"), Numbered(m.we.host, THEIRS, per_second=100) as stream:
         if what == "all":
             m.they.kill_wireguard()
             m.they.start_wireguard(m.we.keys.public, m.seed() if kind is GO else None)
         began = time.monotonic()
-        if kind is GO:
-            m.they.start_go(m.we.pair.public, m.we.keys.public, endpoint, None)
-        else:
-            assert endpoint is not None
-            m.they.start_rust(m.we.pair.public, m.we.keys.public, endpoint, None)
+        start_exchange(m, None)
         took = m.await_renewal(within=30)
         back = wait_until(lambda: came_since(stream, began), 30, "user traffic")
         time.sleep(1)
@@ -285,8 +295,36 @@ def test_a_killed_and_restarted_peer_comes_back(
         f"renewed after {took:.1f} s; first user packet {back - began:.1f} s after the restart;"
         f" lost {len(stream.lost)} of {len(stream.sent)}"
     )
+    if what == "exchange":
+        assert stream.lost == []
     # A device that lost its sessions says nothing: WireGuard notices after 15 s of silence.
     assert back - began < 30
+
+
+@pytest.mark.parametrize("kind", [GO, RUST], ids=lambda kind: kind.name)
+def test_when_their_exchange_ends_for_good_our_gate_closes_at_the_key_s_age_limit(
+    hosts: tuple[Namespace, Namespace],
+    pairs: dict[Foreign, list[RosenpassPair]],
+    tmp_path: Path,
+    kind: Foreign,
+) -> None:
+    """WireGuard alone would go on under the last key for ever; ten minutes are twelve seconds here."""
+    theirs, ours = pairs[kind]
+    m = mixed(hosts, tmp_path, kind, ours, theirs, {**FAST, "WGPY_TIMINGS": "pq_key_max_age=12"})
+    start_all(m)
+    m.await_quantum(within=20)
+    assert m.they.exchange is not None
+    m.they.exchange.kill()
+    assert m.they.host.ok("ping", "-n", "-c1", "-W2", OURS), "the last key still serves"
+    wait_until(lambda: m.we.quantum()["state"] != "yes", 20, "the gate to close")
+    refused = m.we.peer()["rx_gated"]
+    assert not m.they.host.ok("ping", "-n", "-c2", "-i0.2", "-W1", OURS)
+    assert not m.we.host.ok("ping", "-n", "-c2", "-i0.2", "-W1", THEIRS)
+    assert m.we.peer()["rx_gated"] >= refused + 2
+    print(m.we.quantum())
+    start_exchange(m, None)
+    print(f"post-quantum {m.await_quantum(within=40):.1f} s after their exchange came back")
+    wait_until(lambda: m.they.host.ok("ping", "-n", "-c1", "-W1", OURS), 15, "user traffic")
 
 
 def came_since(stream: Numbered, moment: float) -> float | None:
