@@ -91,6 +91,7 @@ class TheirEnd:
     wireguard: NewestWireguardGoPeer = field(init=False)
     exchange: Process | None = None
     uses_own_output: bool = False  # go-rosenpass talks to the interface itself
+    calls: bool = True  # the Rust tool knows where our exchange is; else it waits for us
 
     def __post_init__(self) -> None:
         self.directory.mkdir(exist_ok=True)
@@ -130,7 +131,9 @@ class TheirEnd:
         config.write_text("\n".join(lines) + "\n")
         self.exchange = self.host.spawn(self.program.path, "exchange-config", config)
 
-    def start_rust(self, our_public: Path, our_wireguard_key: str, endpoint: str, psk: Path | None) -> None:
+    def start_rust(
+        self, our_public: Path, our_wireguard_key: str, endpoint: str | None, psk: Path | None
+    ) -> None:
         """`rosenpass` outside the tunnel; it runs `wg set` itself.
 
         On the command line of 0.2.2 `endpoint` and `preshared-key` exclude each other, so with a secret it
@@ -140,7 +143,7 @@ class TheirEnd:
         if psk is None:
             words = ["exchange", "public-key", self.pair.public, "secret-key", self.pair.secret]
             words += ["listen", listen, "verbose"]
-            words += ["peer", "public-key", our_public, "endpoint", endpoint]
+            words += ["peer", "public-key", our_public, *(["endpoint", endpoint] if endpoint else [])]
             words += ["wireguard", "wg0", our_wireguard_key]
         else:
             config = self.directory / "rosenpass.toml"

@@ -126,7 +126,8 @@ def start_exchange(m: Mixed, psk: Path | None) -> None:
         endpoint = f"{OURS}:{EXCHANGE_PORT}" if m.we.pair < m.they.pair else None
         m.they.start_go(m.we.pair.public, m.we.keys.public, endpoint, psk)
     else:
-        m.they.start_rust(m.we.pair.public, m.we.keys.public, f"{OUR_HOST}:{EXCHANGE_PORT}", psk)
+        endpoint = f"{OUR_HOST}:{EXCHANGE_PORT}" if m.they.calls else None
+        m.they.start_rust(m.we.pair.public, m.we.keys.public, endpoint, psk)
 
 
 def start_all(m: Mixed, psk: Path | None = None, policy: str = "strict", order: str = "they-first") -> None:
@@ -172,17 +173,17 @@ def test_netbird_like_peer_reaches_and_renews_a_post_quantum_session(
 
 
 @pytest.mark.parametrize("order", ["they-first", "we-first"])
-@pytest.mark.parametrize("greater", ["we", "they"])
+@pytest.mark.parametrize("calls", [True, False], ids=["both-call", "we-call"])
 def test_rosenpass_peer_outside_the_tunnel_reaches_and_renews_a_post_quantum_session(
     hosts: tuple[Namespace, Namespace],
     pairs: dict[Foreign, list[RosenpassPair]],
     tmp_path: Path,
-    greater: str,
+    calls: bool,
     order: str,
 ) -> None:
-    lesser_pair, greater_pair = pairs[RUST]
-    ours, theirs = (greater_pair, lesser_pair) if greater == "we" else (lesser_pair, greater_pair)
+    ours, theirs = pairs[RUST]
     m = mixed(hosts, tmp_path, RUST, ours, theirs)
+    m.they.calls = calls
     start_rust_like(m, None, "strict", order)
     renews_under_traffic(m)
 
