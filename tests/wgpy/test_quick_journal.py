@@ -1,5 +1,7 @@
 """The journal of `up`, in a directory of the test's."""
 
+import errno
+import os
 import stat
 from pathlib import Path
 
@@ -43,6 +45,26 @@ def test_line_cut_short_was_never_done(tmp_path: Path) -> None:
         journal = Journal.read(path)
         assert journal is not None
         assert journal.steps == STEPS[:-1]
+
+
+@pytest.mark.parametrize("room", [0, 5])
+def test_full_disk_is_told_with_its_place_and_costs_only_the_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    recorder, write = recorded(tmp_path), os.write
+
+    def full(descriptor: int, data: bytes) -> int:
+        if room == 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(descriptor, data[:room])
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(WgpyError, match=r"wg0\.journal cannot be written: No space left on device"):
+        recorder.step(CreateDevice("wg1"))
+    monkeypatch.undo()
+    journal = Journal.read(recorder.path)
+    assert journal is not None
+    assert journal.steps == STEPS
 
 
 def test_head_cut_short_is_no_journal(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ JSON lines: a head, then one line per step written *before* the step is done. So
 newline was never finished, hence its step never begun. Knows nothing of what the steps mean.
 """
 
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -168,8 +169,15 @@ def _head_line(head: Head) -> dict[str, Any]:
 
 
 def _write(path: Path, text: str, flag: int) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | flag, 0o600)
+    data = text.encode()
     try:
-        os.write(descriptor, text.encode())
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | flag, 0o600)
+        try:
+            if os.write(descriptor, data) < len(data):  # half a line is read as none
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        finally:
+            os.close(descriptor)
+    except (PermissionError, FileExistsError):
+        raise  # these say enough, and have a meaning to those above
+    except OSError as error:
+        raise WgpyError(f"{path} cannot be written: {error.strerror}; nothing is done unrecorded") from None
