@@ -233,7 +233,11 @@ def _seconds(text: str) -> dict[str, float]:
     """Read "rekey_after_responder=5,reject_after=9.5"."""
     found: dict[str, float] = {}
     for item in filter(None, text.split(",")):
+        from rosenpass.constants import Timers  # only a test lab pays for it
+
         name, _, value = item.partition("=")
+        if name.strip() not in Timers.__dataclass_fields__:
+            raise UsageError(f"WGPY_ROSENPASS_TIMERS: no such timer: {name!r}")
         try:
             found[name.strip()] = float(value)
         except ValueError as error:
@@ -281,7 +285,11 @@ def _adopt_sockets() -> "UdpSockets | None":
     text = os.environ.get("WG_UDP_FD", "")
     if not text:
         return None
-    return UdpSockets.adopt(tuple(_number("WG_UDP_FD", word) for word in text.split(",")), 0)
+    numbers = tuple(_number("WG_UDP_FD", word) for word in text.split(","))
+    try:
+        return UdpSockets.adopt(numbers, 0)
+    except OSError as error:
+        raise WgpyError(f"WG_UDP_FD={text}: {error.strerror}; hand in bound UDP sockets") from error
 
 
 def _descriptor(variable: str) -> int | None:

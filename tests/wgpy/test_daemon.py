@@ -1,8 +1,9 @@
 import pytest
 
 from tun.records import Aead, Feature
+from wgpy import daemon
 from wgpy.daemon import Arguments, options_from, parse
-from wgpy.errors import ConfigError, UsageError
+from wgpy.errors import ConfigError, UsageError, WgpyError
 from wgpy.model import SECOND
 
 
@@ -43,8 +44,22 @@ def test_features_the_aead_and_timings_can_be_chosen() -> None:
 
 
 @pytest.mark.parametrize(
-    "environment", [{"WGPY_DISABLE": "nonsense"}, {"WGPY_AEAD": "rot13"}, {"WGPY_TIMINGS": "x=1"}]
+    "environment",
+    [
+        {"WGPY_DISABLE": "nonsense"},
+        {"WGPY_AEAD": "rot13"},
+        {"WGPY_TIMINGS": "x=1"},
+        {"WGPY_ROSENPASS_TIMERS": "x=1"},
+        {"WGPY_ROSENPASS_TIMERS": "reject_after=soon"},
+    ],
 )
 def test_a_wrong_choice_is_named(environment: dict[str, str]) -> None:
     with pytest.raises((UsageError, ConfigError), match=next(iter(environment))):
         options_from(environment)
+
+
+def test_descriptors_that_are_no_udp_sockets_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with open("/dev/null") as null:
+        monkeypatch.setenv("WG_UDP_FD", str(null.fileno()))
+        with pytest.raises(WgpyError, match="WG_UDP_FD"):
+            daemon._adopt_sockets()
