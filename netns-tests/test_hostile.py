@@ -9,6 +9,7 @@ The attacker knows every public key and has recorded what passed on the wire.
 import base64
 import json
 import os
+import random
 import socket
 import struct
 import threading
@@ -170,3 +171,22 @@ def test_flood_is_counted_by_its_kind_and_stops_nobody(
     print(make.__name__, {name: after[name] - before.get(name, 0) for name in sorted(grown)})
     assert grown & FLOODS[make]
     assert process.resident_bytes() - resident < GROWTH_MAX
+
+
+def test_nonsense_read_from_the_tun_is_counted_and_carries_on(attacked: tuple[Tunnel, HandmadePeer]) -> None:
+    """What a local program, or a forwarding kernel gone wrong, may put into the interface."""
+    t, _ = attacked
+    dice, before = random.Random(5), drops(t.h1)
+    with t.h1.socket(socket.AF_PACKET, socket.SOCK_RAW, 0x0300) as inject:
+        inject.bind(("wg0", 0x0800))
+        for number in range(30_000):
+            whole = bytearray(udp("10.7.0.1", "10.7.0.2", (1, 7), bytes(number % 1300)))
+            whole[dice.randrange(28)] ^= 1 << dice.randrange(8)
+            cut = whole[: dice.randrange(1, len(whole) + 1)]
+            with suppress(OSError):  # ENOBUFS: its queue is full
+                inject.send(dice.choice((cut, dice.randbytes(number % 1400), bytes((0x45, 0, 0, 0)), b"")))
+    t.subject.ping(t.other.address4)
+    after = drops(t.h1)
+    assert after["tun_malformed"] - before["tun_malformed"] > 1000
+    assert t.subject.process is not None
+    assert t.subject.process.running

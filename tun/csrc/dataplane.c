@@ -162,10 +162,11 @@ static int allocate(struct dp *dp)
     dp->endpoint_filter = calloc(LOOP_FILTER_SIZE, sizeof(*dp->endpoint_filter));
     dp->cookies = cookie_new();
     dp->ratelimiter = ratelimiter_new();
+    dp->reply_rate = ratelimiter_new();
     dp->outbound = outbound_new(dp);
     dp->inbound = inbound_new(dp);
     if (!dp->records || !dp->peers || !dp->free_numbers || !dp->allowed_ips || !dp->endpoint_filter ||
-        !dp->cookies || !dp->ratelimiter || !dp->outbound || !dp->inbound)
+        !dp->cookies || !dp->ratelimiter || !dp->reply_rate || !dp->outbound || !dp->inbound)
         return -ENOMEM;
     return index_init(&dp->indices);
 }
@@ -229,6 +230,7 @@ void dp_free(struct dp *dp)
     allowedips_free(dp->allowed_ips);
     cookie_free(dp->cookies);
     ratelimiter_free(dp->ratelimiter);
+    ratelimiter_free(dp->reply_rate);
     events_destroy(&dp->events);
     if (dp->wake_outbound >= 0)
         close(dp->wake_outbound);

@@ -109,7 +109,8 @@ struct dp {
     size_t staged_bytes;             /* [tx] */
     bool has_identity;               /* [cfg] */
     struct cookie_checker *cookies;  /* [rx] */
-    struct ratelimiter *ratelimiter; /* [rx] */
+    struct ratelimiter *ratelimiter; /* [rx] of sources that proved themselves by a cookie */
+    struct ratelimiter *reply_rate;  /* [rx] of cookie replies: anybody may claim their source */
     struct icmp_limit icmp_limit;    /* [tx] */
 
     struct outbound *outbound;     /* [tx] */

@@ -57,7 +57,7 @@ static bool passes_macs(struct dp *dp, const uint8_t *message, uint32_t length,
  */
 static bool passes_cookie_reply(struct dp *dp, const struct dp_endpoint *source, uint64_t now_ns)
 {
-    if (events_are_few(&dp->events) && ratelimiter_allow(dp->ratelimiter, &source->remote, now_ns))
+    if (events_are_few(&dp->events) && ratelimiter_allow(dp->reply_rate, &source->remote, now_ns))
         return true;
     count_drop(dp, DROP_HANDSHAKE_RATE);
     return false;
