@@ -39,12 +39,19 @@ class Capture:
     """Captures while the context is open; `packets` may be read at any time, also afterwards.
 
     `direction` is tcpdump's -Q: "in", "out" or "inout". (The filter words inbound and outbound lose the first
-    packet on a TUN.)
+    packet on a TUN.) `snapshot` is the longest packet there is, 0 for 262144 bytes: the buffer has that room
+    for each, so that many small ones want a small figure.
     """
 
     def __init__(
-        self, host: Namespace, interface: str, expression: str = "", direction: str = "inout"
+        self,
+        host: Namespace,
+        interface: str,
+        expression: str = "",
+        direction: str = "inout",
+        snapshot: int = 0,
     ) -> None:
+        self._snapshot = snapshot
         self._host, self._interface, self._expression = host, interface, expression
         self._direction = direction
 
@@ -58,7 +65,7 @@ class Capture:
             "-U",
             "-n",
             "-s",
-            "0",
+            str(self._snapshot),
             "-B",
             "16384",
             "-Q",

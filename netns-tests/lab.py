@@ -117,6 +117,12 @@ class Process:
         """Everything written to stdout and stderr so far."""
         return os.pread(self._log.fileno(), 64 << 20, 0).decode(errors="replace")
 
+    def tell(self, line: bytes) -> None:
+        """Write to its standard input, which must have been spawned as a pipe."""
+        assert self._popen.stdin is not None
+        self._popen.stdin.write(line)
+        self._popen.stdin.flush()
+
     def wait(self, within: float) -> int:
         """The exit status; LabError when it does not end in time."""
         try:

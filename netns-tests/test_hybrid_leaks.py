@@ -7,17 +7,15 @@ killed and restarted; the network goes for so long that b's keys outlive their a
 two have drifted apart. The keys come from the test-only key log.
 """
 
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 from capture import Capture
 from hybrid import End, hybrid, wait_for_rotations, wait_for_yes
+from hybrid_story import cut, flows, mend, traffic
 from lab import wait_until
 from opened import CONTROL, USER, open_all, read_key_logs, tally
-from traffic import Echo, Numbered
 from wgpeer import PORT
 
 # Segments would be captured in one piece, which no longer is a datagram.
@@ -27,40 +25,6 @@ ROTATING = {
 }
 FORGETFUL_AGE = 6
 FORGETFUL = {"WGPY_TIMINGS": f"pq_key_max_age={FORGETFUL_AGE}"}
-CUT = """
-table inet cut {
-    chain incoming { type filter hook input priority 0; iifname "eth0" drop; }
-    chain outgoing { type filter hook output priority 0; oifname "eth0" drop; }
-}
-"""
-
-
-@contextmanager
-def traffic(a: End, b: End) -> Iterator[list[Numbered]]:
-    """Numbered packets both ways in both IP versions, from before there is a tunnel."""
-    with ExitStack() as stack:
-        for end in (a, b):
-            stack.enter_context(Echo(end.host, "0.0.0.0"))
-            stack.enter_context(Echo(end.host, "::", port=8))
-        yield [
-            stack.enter_context(Numbered(one.host, target, per_second=100, port=port))
-            for one, other in ((a, b), (b, a))
-            for target, port in ((other.address4, 7), (other.address6, 8))
-        ]
-
-
-def flows(streams: list[Numbered], within: float = 15) -> float:
-    """Until each stream gets answers to what it sends from now on; the seconds it took."""
-    start, marks = time.monotonic(), [len(stream.sent) for stream in streams]
-    wait_until(
-        lambda: all(
-            stream.came_back and next(reversed(stream.came_back)) >= mark
-            for stream, mark in zip(streams, marks, strict=True)
-        ),
-        within,
-        "traffic in both directions and IP versions",
-    )
-    return time.monotonic() - start
 
 
 def outlived(end: End) -> bool:
@@ -79,10 +43,10 @@ def story(a: End, b: End) -> Iterator[str]:
         b.up()
         yield f"restart of b: flows {flows(streams):.2f} s after `up`"
         wait_for_yes(a, b)
-        b.host.nft(CUT)
+        cut(b)
         wait_until(lambda: outlived(b), 20, "b to forget its keys")
         assert a.quantum() == "yes"
-        b.host.nft("delete table inet cut")
+        mend(b)
         yield f"desync: flows {flows(streams):.2f} s after the network came back"
         wait_for_yes(a, b)
 
@@ -91,7 +55,7 @@ def story(a: End, b: End) -> Iterator[str]:
 def test_no_user_byte_is_on_the_wire_under_a_weaker_key(tmp_path: Path, policy: str) -> None:
     with hybrid(tmp_path, (policy, policy), environment=ROTATING, log_keys=True) as (a, b):
         b.quick.environment = {**b.quick.environment, **FORGETFUL}
-        with Capture(a.host, "eth0", f"udp port {PORT}") as wire:
+        with Capture(a.host, "eth0", f"udp port {PORT}", snapshot=2048) as wire:
             for line in story(a, b):
                 print(f"{policy}: {line}")
         assert wire.missed() == 0
