@@ -3,8 +3,8 @@
     h1: a 10.7.0.1 ═ 10.99.0.1 ─── 10.99.0.2 ═ 10.7.0.2 b: h2
 
 The device is asked over its socket, again and again; each answer comes from the loop, so the longest wait for
-one bounds the longest stall. The processes are given priority over whoever else uses the machine, and the same is
-measured without exchanges beside it.
+one bounds the longest stall. The processes are given priority over whoever else uses the machine, and the
+same is measured without exchanges beside it.
 """
 
 import os
