@@ -12,7 +12,7 @@ APT_X86 := libipsec-mb-dev
 APT_CHECK := clang libclang-rt-dev clang-tidy valgrind
 
 
-.PHONY: simulation build deps test unit netns lint fmt check-c tidy interop bench demo clean
+.PHONY: simulation hybrid-evidence build deps test unit netns lint fmt check-c tidy interop bench demo clean
 
 build: $(VENV)/.built
 
@@ -45,6 +45,11 @@ SIMULATION_SEEDS ?= 10000
 simulation: build
 	seq 0 500 $$(($(SIMULATION_SEEDS) - 1)) | WGPY_SIMULATION_SEEDS=500 xargs -P 2 -I{} env WGPY_SIMULATION_FIRST={} \
 	    $(BIN)/python -m pytest -q -x tests/wgpy/test_hybrid_simulation.py -k every_story
+
+# What docs/hybrid.md promises, with its figures; the long tests too, some twenty minutes.
+hybrid-evidence: build
+	@packaging/apt-install $(APT_TEST)
+	$(BIN)/python -m pytest -q -s netns-tests/test_hybrid_*.py
 
 lint: build
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
