@@ -49,7 +49,7 @@ class Timings:
     rekey_after_messages: int = 1 << 60
     reject_after_messages: int = (1 << 64) - (1 << 13) - 1
     retired_psk_grace: int = 30 * SECOND
-    hurried_timeout: int = 1 * SECOND  # first resend without a post-quantum session; then doubled
+    hurried_timeout: int = SECOND // 2  # first resend without a post-quantum session; then doubled twice
     follow_up_first: int = 1 * SECOND
     follow_up_last: int = 15 * SECOND
     pq_key_max_age: int = 600 * SECOND

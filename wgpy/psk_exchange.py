@@ -20,8 +20,8 @@ from wgpy.tunnel import Tunnel
 Outcome = KeyExchanged | KeyConfirmed | KeyStale
 
 # How long a confirmed key that does not carry is tried by follow-up handshakes before a new exchange.
-_PATIENCE = 3 * SECOND
-_PATIENCE_OF_LESSER = 5 * SECOND
+_PATIENCE = 2 * SECOND
+_PATIENCE_OF_LESSER = 7 * SECOND // 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +98,9 @@ class PskExchange:
             self._wanted.setdefault(joined.peer, Instant(now + patience))
         elif joined.goes_first:
             self._wanted[joined.peer] = now
+        else:
+            # The other end may not know of the session yet, where our confirmation was lost.
+            self._wanted.setdefault(joined.peer, Instant(now + _PATIENCE_OF_LESSER))
 
     def next_wanted(self) -> Instant | None:
         """When `take_wanted` next has something to give."""

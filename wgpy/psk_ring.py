@@ -39,7 +39,7 @@ from wgpy.model import KEY_LEN, NO_PRESHARED_KEY, SECOND, Instant, PresharedKey,
 
 _SEED_HALF: Final = 16
 # Initiations closer together than this are one attempt of the peer, not a sign of drift.
-_WALK_SPACING: Final = 1 * SECOND
+_WALK_SPACING: Final = 2 * SECOND // 5
 # A response on an older slot this short before the confirmation was the peer's try to use the new key.
 _WASTED_WITHIN: Final = 2 * SECOND
 # Only our own initiation can prove a pending key: as responder we mix the one before. The last message of the

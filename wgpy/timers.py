@@ -23,6 +23,7 @@ Paper: WireGuard §6.
 
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Final
 
 from wgpy.constants import NEVER, Timings
 from wgpy.model import Instant, PskKind
@@ -74,6 +75,10 @@ class Activity:
 IDLE = Activity()
 
 
+# After 0.5, 1, 2, 2, ... s, some twenty in all, a peer that does not answer is asked every 5 s.
+_HURRIED_ATTEMPTS: Final = 12
+
+
 @dataclass(slots=True)
 class TimerState:
     """The handshake's stamps of one peer; None = not armed."""
@@ -102,9 +107,9 @@ class TimerState:
         self.resend_at = Instant(now + self._resend_delay(timings, is_hurried) + jitter)
 
     def _resend_delay(self, timings: Timings, is_hurried: bool) -> int:
-        if not is_hurried:
+        if not is_hurried or self.attempts >= _HURRIED_ATTEMPTS:
             return timings.rekey_timeout
-        return min(timings.hurried_timeout << min(self.attempts, 8), timings.rekey_timeout)
+        return min(timings.hurried_timeout << min(self.attempts, 2), timings.rekey_timeout)
 
     def response_sent(self, now: Instant) -> None:
         """Counts for the spacing of handshake messages."""

@@ -131,7 +131,8 @@ class Teller:
     def _new_key_files(self) -> None:
         host = self._some()
         other = self._other(host)
-        host.wall_offset = other.wall_offset = EPOCH
+        for one in (host, other):  # as in _restart
+            one.wall_offset = max(one.wall_offset, EPOCH)
         self._note(f"new Rosenpass keys of {host.name}")
         host.static = Rosenpass(*host.kems.static[188].keypair())
         host.restart(other)

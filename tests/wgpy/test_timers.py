@@ -179,12 +179,12 @@ def test_a_wrong_override_is_named(text: str) -> None:
         T.with_overrides(text)
 
 
-def test_a_hurried_initiation_is_repeated_after_1_2_and_then_5_s() -> None:
+def test_a_hurried_initiation_is_repeated_after_half_a_second_then_1_and_2_s() -> None:
     state, delays = TimerState(), []
-    for attempt in range(4):
+    for attempt in (0, 1, 2, 3, 11, 12):
         state.attempts = attempt
         state.initiation_sent(Instant(0), 0, Timings(), is_hurried=True)
         assert state.resend_at is not None
-        delays.append(state.resend_at // SECOND)
+        delays.append(state.resend_at / SECOND)
         assert state.may_send_handshake(state.resend_at, Timings(), is_hurried=True)
-    assert delays == [1, 2, 4, 5]
+    assert delays == [0.5, 1, 2, 2, 2, 5]
