@@ -79,12 +79,14 @@ def write_configurations(alice: Namespace, bob: Namespace) -> None:
 
 
 def bring_up(alice: Namespace, bob: Namespace) -> None:
-    """Until the session that carries user packets is post-quantum."""
+    """A ping that waits at the gate, until the session that carries user packets is post-quantum."""
     show(alice, "wgpy up wg0")
-    show(alice, "wgpy status", only=r"policy|resistance")
+    alice.spawn("ping", "-c1", "-W20", "10.0.0.2")
+    wait_until(lambda: "waiting to be sent" in run(alice, "wgpy status"), 5, "the ping to wait")
+    show(alice, "wgpy status", only=r"policy|resistance|gate")
     show(bob, "wgpy up wg0")
     wait_until(lambda: "resistance: yes" in run(alice, "wgpy status"), 20, "a post-quantum session")
-    show(alice, "wgpy status", only=r"policy|resistance")
+    show(alice, "wgpy status", only=r"policy|resistance|gate")
 
 
 def carry_traffic(alice: Namespace, bob: Namespace) -> None:

@@ -21,7 +21,7 @@ from wgpeer import PORT, Keys
 
 COUNT = int(os.environ.get("WGPY_FANOUT", "200"))
 WITHIN_S = 60.0
-WATCHED_S = 140.0  # beyond the first renewals of all
+WATCHED_S = 150.0  # beyond the first renewals of all
 MEMORY_MOST = 600 << 20
 
 
