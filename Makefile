@@ -38,7 +38,7 @@ unit: build
 
 netns: build
 	@packaging/apt-install $(APT_TEST)
-	WGPY_REQUIRE_NETNS=1 $(BIN)/python -m pytest -q netns-tests -m "not interop and not slow"
+	WGPY_REQUIRE_NETNS=1 $(BIN)/python -m pytest -q netns-tests -m "not interop and not slow" --durations=10 --durations-min=10
 
 # A random story a seed of two ends on a bad network; a failing seed is printed and can be replayed alone.
 SIMULATION_SEEDS ?= 10000
@@ -88,7 +88,7 @@ interop: build
 	@packaging/apt-install $(APT_TEST)
 	@! command -v cargo >/dev/null || packaging/apt-install --optional $(APT_PEERS)
 	$(PEERS)/build-peers
-	$(BIN)/python -m pytest -q netns-tests -m "interop and not slow"
+	$(BIN)/python -m pytest -q netns-tests -m "interop and not slow" --durations=10 --durations-min=10
 	test ! -e $(PEERS)/build/lib/liboqs.so || \
 	    WGPY_LIBOQS=$(CURDIR)/$(PEERS)/build/lib/liboqs.so $(BIN)/python -m pytest -q tests/rosenpass/test_kem.py
 	test ! -e $(PEERS)/build/lib/liboqs.so || \
