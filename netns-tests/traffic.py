@@ -124,7 +124,7 @@ class Numbered(_Background):
 
 
 def lost_by_us(stream: Numbered, far: Peer) -> list[int]:
-    """What was lost, unless the full queues of a foreign far end account for it: a busy lab has such moments."""
+    """What was lost, unless full queues of a foreign far end account for it: a busy lab has such moments."""
     excused = not isinstance(far, WgpyPeer) and len(stream.lost) <= overflows(far)
     return [] if excused else stream.lost
 
