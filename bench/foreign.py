@@ -60,7 +60,3 @@ class ForeignLoad:
         began, machine, own = self._start
         others = (_machine() - machine) - (_own() - own)
         self.cores = max(0.0, others / (time.monotonic() - began))
-
-    @property
-    def disturbed(self) -> bool:
-        return self.cores > TOLERATED

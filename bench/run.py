@@ -4,8 +4,9 @@
 
 A pair is one run of each, one after the other; the ratio is taken per pair, and the medians of figures and
 ratios are printed and written to bench/out/. Only ratios travel: absolute figures of a small virtual machine
-drift by a third from hour to hour. A run during which others used the machine is repeated; if that does not
-help, nothing is reported (--even-if-disturbed reports all the same, and says so).
+drift by a third from hour to hour. A pair during which others used the machine is repeated, and left out if
+that does not help; a trial with more than a third of its pairs left out ends without figures
+(--even-if-disturbed reports all the same, and says so).
 """
 
 import argparse
@@ -18,7 +19,7 @@ import sys
 import time
 from collections import defaultdict
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -29,7 +30,7 @@ from trials import QUICK, TRIALS, Effort, Figures  # noqa: E402
 from tunnel import tunnel  # noqa: E402
 from wgpeer import by_name  # noqa: E402
 
-REPEATS = 2  # of a disturbed run
+REPEATS = 2  # of a disturbed pair
 Results = dict[tuple[str, str], dict[str, list[float]]]  # (trial, figure) -> contestant -> one per round
 
 
@@ -43,18 +44,23 @@ def main() -> int:
         if missing := by_name(name).missing():
             print(f"bench: {name} is not there: {missing}", file=sys.stderr)
             return 1
-    results, foreign = measure(contestants, options.only or list(TRIALS), effort, options.rounds)
-    worst = max(foreign)
-    if worst > TOLERATED and not options.even_if_disturbed:
-        print(
-            f"bench: others kept up to {worst:.2f} cores busy meanwhile: no figures."
-            " Try again in a quieter hour, or with --even-if-disturbed.",
-            file=sys.stderr,
-        )
-        return 1
-    about = machine() | {
-        "foreign load": f"at most {worst:.2f} cores, median {statistics.median(foreign):.2f}"
-    }
+    results: Results = defaultdict(lambda: defaultdict(list))
+    foreign: list[float] = []
+    for trial, pairs in measure(contestants, options.only or list(TRIALS), effort, options.rounds).items():
+        clean = [pair for pair in pairs if pair.foreign <= TOLERATED]
+        if options.even_if_disturbed:
+            clean = pairs
+        elif len(clean) * 3 < len(pairs) * 2:
+            left_out = f"others used the machine in {len(pairs) - len(clean)} of {len(pairs)} pairs"
+            remedy = "try again in a quieter hour, or with --even-if-disturbed"
+            print(f"bench: {trial}: {left_out}, so no figures; {remedy}", file=sys.stderr)
+            return 1
+        foreign += [pair.foreign for pair in clean]
+        for pair in clean:
+            for name, figures in pair.figures.items():
+                for figure, value in figures.items():
+                    results[trial, figure][name].append(value)
+    about = machine() | {"foreign load": f"at most {max(foreign):.2f} cores in the pairs that count"}
     print("\n" + table(results, contestants, about))
     write(results, contestants, about | {"effort": asdict(effort), "rounds": options.rounds})
     return 0
@@ -71,39 +77,42 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def measure(
-    contestants: list[str], trials: list[str], effort: Effort, rounds: int
-) -> tuple[Results, list[float]]:
-    """All rounds; the foreign load of every run that counted."""
-    results: Results = defaultdict(lambda: defaultdict(list))
-    foreign: list[float] = []
+@dataclass(frozen=True)
+class Pair:
+    """One run of each contestant, one after the other."""
+
+    figures: dict[str, Figures]
+    foreign: float  # cores that others kept busy, in the worse of the runs
+
+
+def measure(contestants: list[str], trials: list[str], effort: Effort, rounds: int) -> dict[str, list[Pair]]:
+    """All rounds of all trials; who begins changes from round to round."""
+    pairs: dict[str, list[Pair]] = {trial: [] for trial in trials}
     for number in range(rounds):
         for trial in trials:
-            order = contestants if number % 2 == 0 else contestants[::-1]
-            for name in order:
-                figures, cores = run_undisturbed(name, trial, effort)
-                foreign.append(cores)
-                for figure, value in figures.items():
-                    results[trial, figure][name].append(value)
+            pair = run_pair(contestants if number % 2 == 0 else contestants[::-1], trial, effort)
+            pairs[trial].append(pair)
+            for name, figures in pair.figures.items():
                 shown = ", ".join(f"{key} {human(value)}" for key, value in list(figures.items())[:2])
-                print(f"{number + 1}/{rounds} {trial:18} {name:14} {shown}", flush=True)
-    return results, foreign
+                noise = " (disturbed)" if pair.foreign > TOLERATED else ""
+                print(f"{number + 1}/{rounds} {trial:18} {name:14} {shown}{noise}", flush=True)
+    return pairs
 
 
-def run_undisturbed(name: str, trial: str, effort: Effort) -> tuple[Figures, float]:
-    """One trial in a fresh tunnel; repeated while others use the machine, the quietest attempt counts."""
-    attempts: list[tuple[float, Figures]] = []
-    for _ in range(1 + REPEATS):
-        kind = by_name(name)
-        with tunnel(kind, subject=kind) as made:
-            made.subject.ping(made.other.address4)
-            with ForeignLoad() as load:
-                figures = TRIALS[trial](made, effort)
-        attempts.append((load.cores, figures))
-        if not load.disturbed:
-            break
-    cores, figures = min(attempts, key=lambda attempt: attempt[0])
-    return figures, cores
+def run_pair(order: list[str], trial: str, effort: Effort) -> Pair:
+    """Each in a fresh tunnel; repeated while others use the machine, the quietest attempt counts."""
+    attempts: list[Pair] = []
+    while len(attempts) <= REPEATS and not (attempts and attempts[-1].foreign <= TOLERATED):
+        figures, foreign = {}, 0.0
+        for name in order:
+            kind = by_name(name)
+            with tunnel(kind, subject=kind) as made:
+                made.subject.ping(made.other.address4)
+                with ForeignLoad() as load:
+                    figures[name] = TRIALS[trial](made, effort)
+            foreign = max(foreign, load.cores)
+        attempts.append(Pair(figures, foreign))
+    return min(attempts, key=lambda attempt: attempt.foreign)
 
 
 def human(value: float) -> str:
