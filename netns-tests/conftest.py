@@ -7,7 +7,32 @@ import lab
 import pytest
 from wgpeer import ALL, SUBJECT, Peer, WgpyPeer, WireguardGoPeer
 
+# They measure time, or need both processors: `make netns` runs them one by one, the others two at a time.
+ALONE = {
+    *(
+        "test_transfer",
+        "test_rekey",
+        "test_psk_swap",
+        "test_cookie_under_load",
+        "test_hostile",
+        "test_many_peers",
+    ),
+    *(
+        "test_hybrid_rotation",
+        "test_hybrid_start",
+        "test_hybrid_stall",
+        "test_hybrid_interop",
+        "test_hybrid_fanout",
+    ),
+}
 NO_SKIPS = os.environ.get("WGPY_REQUIRE_NETNS") == "1"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what must run alone."""
+    for item in items:
+        if item.path.stem in ALONE:
+            item.add_marker(pytest.mark.alone)
 
 
 @pytest.fixture(scope="session", autouse=True)
