@@ -127,7 +127,7 @@ def test_port_in_use_is_refused_and_the_device_goes_on(device: Peer) -> None:
     done = host.result(*WGPY, "set", "wg0", "listen-port", "7777", env=ENVIRONMENT)
     assert (done.returncode, done.stderr) == (
         1,
-        "wgpy: wg0: the interface refused this: Address already in use\n",
+        "wgpy: wg0: the interface refused this: Address already in use; choose another ListenPort\n",
     )
     assert host.ok("wg", "show", "wg0")
 
