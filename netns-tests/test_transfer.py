@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 from lab import Namespace, wait_until
+from traffic import overflows
 from tunnel import tunnel
-from wgpeer import Peer
+from wgpeer import Peer, WgpyPeer
 
 STREAM = str(Path(__file__).with_name("stream.py"))
 GIGABYTE = 1 << 30
@@ -53,4 +54,5 @@ def test_udp_gigabyte_arrives_unchanged_and_once(other: type[Peer], direction: s
         print(f"{t.other.name} udp {direction}: {got} {sent}")
         assert got["corrupt"] == 0
         assert got["duplicated"] == 0
-        assert int(str(got["lost"])) <= int(str(sent["sent"])) // 1000
+        full = overflows(t.other) if not isinstance(t.other, WgpyPeer) else 0  # theirs, not ours
+        assert int(str(got["lost"])) - full <= int(str(sent["sent"])) // 1000
