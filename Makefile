@@ -38,7 +38,7 @@ unit: build
 
 # Time is part of what these test, and the machine is seldom ours alone: what fails is run once more, and said.
 NETNS := $(BIN)/python -m pytest -q netns-tests --reruns 1 --durations=10 --durations-min=10
-PAIRED := -n 4 --dist load
+PAIRED := -n 3 --dist load
 netns: build
 	@packaging/apt-install $(APT_TEST)
 	WGPY_REQUIRE_NETNS=1 $(NETNS) $(PAIRED) -m "not interop and not slow and not alone"

@@ -7,7 +7,7 @@ import lab
 import pytest
 from wgpeer import ALL, SUBJECT, Peer, WgpyPeer, WireguardGoPeer
 
-# They measure time, or need both processors: `make netns` runs them one by one, the others four at a time.
+# They measure time, or need both processors: `make netns` runs them one by one, the others three at a time.
 ALONE = {
     *(
         "test_transfer",
