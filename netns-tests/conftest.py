@@ -79,12 +79,6 @@ def adjustable(request: pytest.FixtureRequest) -> type[Peer]:
     return _present(request.param)
 
 
-@pytest.fixture
-def stock() -> type[Peer]:
-    """Some foreign implementation, for tests that are about our end alone."""
-    return _present(WireguardGoPeer)
-
-
 def _present(kind: type[Peer]) -> type[Peer]:
     for needed in (kind, SUBJECT):
         if needed.missing():

@@ -31,9 +31,9 @@ LOW_ORDER = [
 
 
 @pytest.fixture
-def honest(stock: type[Peer]) -> Iterator[tuple[Tunnel, HandmadePeer]]:
+def honest(other: type[Peer]) -> Iterator[tuple[Tunnel, HandmadePeer]]:
     """An honest tunnel, and a second configured peer made by hand."""
-    with tunnel(stock) as t:
+    with tunnel(other) as t:
         hand = HandmadePeer(t.h2, ("10.99.0.1", PORT), t.subject.keys.public, "10.99.0.2")
         t.subject.wg("peer", hand.keys.public, "allowed-ips", "10.7.1.0/24")
         t.subject.ping(t.other.address4)

@@ -47,10 +47,10 @@ def shift(tmp_path: Path) -> tuple[dict[str, str], Callable[[int], None]]:
 
 
 def test_renewals_continue_after_any_step(
-    stock: type[Peer], shift: tuple[dict[str, str], Callable[[int], None]]
+    other: type[Peer], shift: tuple[dict[str, str], Callable[[int], None]]
 ) -> None:
     environment, set_offset = shift
-    with tunnel(stock, environment=environment) as t, Capture(t.h1, "eth0", "udp") as wire:
+    with tunnel(other, environment=environment) as t, Capture(t.h1, "eth0", "udp") as wire:
         t.subject.ping(t.other.address4)
         with Echo(t.h2, t.other.address4), Numbered(t.h1, t.other.address4, per_second=100) as stream:
             for offset in (3600, -3600, YEAR, -YEAR):
@@ -63,10 +63,10 @@ def test_renewals_continue_after_any_step(
 
 
 def test_handshake_time_is_shown_in_the_clock_of_the_moment(
-    stock: type[Peer], shift: tuple[dict[str, str], Callable[[int], None]]
+    other: type[Peer], shift: tuple[dict[str, str], Callable[[int], None]]
 ) -> None:
     environment, set_offset = shift
     set_offset(-3600)
-    with tunnel(stock, environment=environment) as t:
+    with tunnel(other, environment=environment) as t:
         t.subject.ping(t.other.address4)
         assert abs(t.subject.seen(t.other).latest_handshake - (time.time() - 3600)) < 10

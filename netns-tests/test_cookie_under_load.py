@@ -79,8 +79,8 @@ def test_flooder_gets_cookies_and_the_honest_peer_a_session(other: type[Peer], s
         print(f"{flood.sent} sent, {len(to_flooder.messages(COOKIE_REPLY))} cookie replies")
 
 
-def test_standing_session_survives_a_flood(stock: type[Peer]) -> None:
-    with tunnel(stock) as t:
+def test_standing_session_survives_a_flood(other: type[Peer]) -> None:
+    with tunnel(other) as t:
         t.subject.ping(t.other.address4)
         t.h2.add_address("eth0", f"{FLOODER}/24")
         flood = Flood(t.h2, t.subject.keys.public, FLOODER, "10.99.0.1")
@@ -91,8 +91,8 @@ def test_standing_session_survives_a_flood(stock: type[Peer]) -> None:
         t.other.ping(t.subject.address4, within=3)
 
 
-def test_flood_does_not_grow_the_process(stock: type[Peer]) -> None:
-    with tunnel(stock) as t:
+def test_flood_does_not_grow_the_process(other: type[Peer]) -> None:
+    with tunnel(other) as t:
         t.subject.ping(t.other.address4)
         process = t.subject.process
         assert process is not None
@@ -120,8 +120,8 @@ def test_peer_under_load_gets_our_mac2(other: type[Peer]) -> None:
         assert any(p.udp_payload[132:] != bytes(16) for p in wire.messages(INITIATION))
 
 
-def test_wrong_mac1_is_not_even_counted_as_load(stock: type[Peer]) -> None:
-    with tunnel(stock) as t:
+def test_wrong_mac1_is_not_even_counted_as_load(other: type[Peer]) -> None:
+    with tunnel(other) as t:
         hand = HandmadePeer(t.h2, ("10.99.0.1", PORT), t.other.keys.public, "10.99.0.2")
         for index in range(3000):
             hand.send(junk_initiation(base64.b64decode(t.other.keys.public), index))  # another key's mac1

@@ -139,9 +139,9 @@ FLOODS: dict[Make, set[str]] = {
 
 
 @pytest.fixture
-def attacked(stock: type[Peer]) -> Iterator[tuple[Tunnel, HandmadePeer]]:
+def attacked(other: type[Peer]) -> Iterator[tuple[Tunnel, HandmadePeer]]:
     """A tunnel that stands, a second peer made by hand, and the attacker's address."""
-    with tunnel(stock) as t:
+    with tunnel(other) as t:
         t.h2.add_address("eth0", f"{ATTACKER}/24")
         hand = HandmadePeer(t.h2, ("10.99.0.1", PORT), t.subject.keys.public, "10.99.0.2")
         t.subject.wg("peer", hand.keys.public, "allowed-ips", "10.7.1.0/24")

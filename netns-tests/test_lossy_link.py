@@ -62,9 +62,9 @@ def test_any_first_message_may_be_lost(other: type[Peer], kind: int) -> None:
 
 @pytest.mark.parametrize("make", [double_all, stir], ids=["doubled", "reordered"])
 def test_each_datagram_is_delivered_once_whatever_the_link_does(
-    stock: type[Peer], make: Callable[[], Script]
+    other: type[Peer], make: Callable[[], Script]
 ) -> None:
-    with over(stock, make()) as (t, _):
+    with over(other, make()) as (t, _):
         with Echo(t.h2, t.other.address4) as echo, Numbered(t.h1, t.other.address4, per_second=300) as stream:
             wait_until(lambda: len(stream.sent) > 1500, 15, "five seconds of traffic, a renewal in it")
         assert len(echo.heard) == len(set(echo.heard))
@@ -72,10 +72,10 @@ def test_each_datagram_is_delivered_once_whatever_the_link_does(
         assert lost_by_us(stream, t.other) == []
 
 
-def test_lossy_link_costs_what_it_loses_and_no_more(stock: type[Peer]) -> None:
+def test_lossy_link_costs_what_it_loses_and_no_more(other: type[Peer]) -> None:
     """A tenth lost each way: four fifths of the questions are answered, renewals included."""
     dice = random.Random(6)
-    with over(stock, lambda _: LOST if dice.random() < 0.1 else ARRIVES) as (t, _):
+    with over(other, lambda _: LOST if dice.random() < 0.1 else ARRIVES) as (t, _):
         with Echo(t.h2, t.other.address4), Numbered(t.h1, t.other.address4, per_second=300) as stream:
             wait_until(lambda: len(stream.sent) > 3000, 20, "ten seconds of traffic, renewals in it")
         assert len(stream.lost) < len(stream.sent) * 0.25

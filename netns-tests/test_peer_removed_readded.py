@@ -45,8 +45,8 @@ def test_other_end_comes_back_by_itself(other: type[Peer]) -> None:
         t.other.ping(t.subject.address4, within=30)
 
 
-def test_removing_one_peer_disturbs_no_other(stock: type[Peer]) -> None:
-    with tunnel(stock) as t:
+def test_removing_one_peer_disturbs_no_other(other: type[Peer]) -> None:
+    with tunnel(other) as t:
         strangers = [Keys.generate().public for _ in range(50)]
         for number, public in enumerate(strangers):
             t.subject.wg("peer", public, "allowed-ips", f"10.8.0.{number}/32")
@@ -57,8 +57,8 @@ def test_removing_one_peer_disturbs_no_other(stock: type[Peer]) -> None:
         assert lost_by_us(stream, t.other) == []
 
 
-def test_prefix_moved_away_and_back_needs_no_handshake(stock: type[Peer]) -> None:
-    with tunnel(stock) as t:
+def test_prefix_moved_away_and_back_needs_no_handshake(other: type[Peer]) -> None:
+    with tunnel(other) as t:
         t.subject.ping(t.other.address4)
         before = t.subject.seen(t.other).latest_handshake
         stranger = Keys.generate().public

@@ -40,9 +40,9 @@ def test_renewal_between_two_of_ours_loses_nothing() -> None:
     renew_under_load(WgpyPeer, "-b", "500M")
 
 
-def test_new_session_uses_new_indices_and_counts_from_zero(stock: type[Peer]) -> None:
+def test_new_session_uses_new_indices_and_counts_from_zero(other: type[Peer]) -> None:
     with (
-        tunnel(stock, environment=FAST_REKEY) as t,
+        tunnel(other, environment=FAST_REKEY) as t,
         Capture(t.h1, "eth0", "udp and src host 10.99.0.1") as wire,
     ):
         with Echo(t.h2, t.other.address4), Numbered(t.h1, t.other.address4, per_second=100):
@@ -57,9 +57,9 @@ def test_new_session_uses_new_indices_and_counts_from_zero(stock: type[Peer]) ->
             assert min(used) == 0
 
 
-def test_idle_tunnel_is_silent_and_wakes_up(stock: type[Peer]) -> None:
+def test_idle_tunnel_is_silent_and_wakes_up(other: type[Peer]) -> None:
     """No keepalive is configured: after the last passive one nothing is sent, not even a handshake."""
-    with tunnel(stock, environment=FAST_REKEY) as t, Capture(t.h1, "eth0", "udp") as wire:
+    with tunnel(other, environment=FAST_REKEY) as t, Capture(t.h1, "eth0", "udp") as wire:
         t.subject.ping(t.other.address4)
 
         def quiet() -> bool:
