@@ -18,8 +18,8 @@ from .errors import AuthenticationError
 Buffer = bytes | bytearray | memoryview
 KeyedHash = Callable[[Buffer, Buffer], bytes]
 
-_INNER = bytes([0x36]) * HASH_LEN
-_OUTER = bytes([0x5C]) * HASH_LEN
+_INNER = bytes(byte ^ 0x36 for byte in range(256))  # tables for bytes.translate: xor with a pad
+_OUTER = bytes(byte ^ 0x5C for byte in range(256))
 _CHACHA_CONSTANT = b"expand 32-byte k"
 
 
@@ -28,8 +28,9 @@ def blake2b_hash(key: Buffer, data: Buffer) -> bytes:
 
     It is not RFC 2104: BLAKE2b's own keyed mode stands where HMAC concatenates, and the pads are 32 bytes.
     """
-    inner = hashlib.blake2b(data, key=_xor(key, _INNER), digest_size=HASH_LEN).digest()
-    return hashlib.blake2b(inner, key=_xor(key, _OUTER), digest_size=HASH_LEN).digest()
+    key = bytes(key)
+    inner = hashlib.blake2b(data, key=key.translate(_INNER), digest_size=HASH_LEN).digest()
+    return hashlib.blake2b(inner, key=key.translate(_OUTER), digest_size=HASH_LEN).digest()
 
 
 def shake256_hash(key: Buffer, data: Buffer) -> bytes:
@@ -95,7 +96,3 @@ def hchacha20(key: Buffer, nonce: bytes) -> bytes:
 
 def _extend(key: Buffer, nonce: bytes) -> tuple[bytes, bytes]:
     return hchacha20(key, nonce[:16]), bytes(NONCE_LEN - 8) + nonce[16:]
-
-
-def _xor(left: Buffer, right: bytes) -> bytes:
-    return bytes(a ^ b for a, b in zip(left, right, strict=True))

@@ -91,7 +91,9 @@ class Tunnel:
     def due_by(self, now: Instant) -> list[PeerNumber]:
         """The peers whose own deadline has come; each is to be ticked now."""
         found: list[PeerNumber] = []
-        while (moment := self.next_deadline()) is not None and moment <= now:
+        while self._deadlines and self._deadlines[0][0] <= now:
+            if (moment := self.next_deadline()) is None or moment > now:
+                break
             _, number = heapq.heappop(self._deadlines)
             self._peers[number].scheduled = None
             found.append(number)

@@ -156,6 +156,22 @@ class FakeDataPlane:
             staged=len(peer.staged),
         )
 
+    def is_restless(self, peer: FakePeer, persistent_keepalive: int) -> bool:
+        """As wgpy.watch.restless: whether the stamps may have brought something due."""
+        timings, now = self._timings, self.now
+        if peer.staged:
+            return True
+        if peer.tx_unanswered and now - peer.tx_unanswered >= timings.new_handshake_timeout:
+            return True
+        if peer.rx_unanswered and now - peer.rx_unanswered >= timings.keepalive_timeout:
+            return True
+        last = max(peer.last_tx_auth, peer.last_rx_auth)
+        if persistent_keepalive and now - last >= persistent_keepalive:
+            return True
+        old = min(timings.rekey_after_time, timings.receive_rekey_age)
+        keypair = peer.current
+        return keypair is not None and keypair.is_initiator and last >= keypair.birthdate + old
+
     def perform(self, action: Action) -> None:
         peer = self.peers[action.peer]
         match action:

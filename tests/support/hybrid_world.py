@@ -14,6 +14,7 @@ from support.world import OTHER, Host, World
 
 from rosenpass.actions import SendMessage
 from rosenpass.addresses import Address
+from rosenpass.constants import Timers
 from rosenpass.identity import StaticIdentity
 from rosenpass.peers import Initiative, PeerConfig, PeerId
 from rosenpass.server import CryptoServer
@@ -24,6 +25,7 @@ from wgpy.psk_exchange import PskExchange
 from wgpy.psk_ring import PskRing
 from wgpy.tunnel import Tunnel
 
+GRACE = Timers().event_grace
 INSIDE = Address(IPv4Address("10.0.0.1"), 51821)
 
 
@@ -88,9 +90,16 @@ class HybridHost(Host):
         peer.last_pq_session = None
 
     def tick(self) -> None:
-        if hasattr(self, "server"):
+        is_due = hasattr(self, "server") and self._exchange_is_due()
+        if is_due:
             self.server.tick(self.now)
         super().tick()
+        if is_due:
+            self.settle()
+
+    def _exchange_is_due(self) -> bool:
+        moments = (self.server.next_deadline(), self.exchange.next_wanted())
+        return any(moment is not None and moment <= self.now + GRACE for moment in moments)
 
     def confirmed(self, number: PeerNumber, kind: PskKind) -> None:
         if hasattr(self, "exchange"):

@@ -113,10 +113,18 @@ class Host:
 
     def tick(self) -> None:
         self.dataplane.now = self.now
-        self.tunnel.due_by(self.now)
-        activity = {number: self.dataplane.activity(number) for number in self.dataplane.peers}
-        self.tunnel.tick(self.now, self.wall, activity)
-        self.settle()
+        numbers = {*self.tunnel.due_by(self.now), *self._restless()}
+        if numbers:
+            activity = {number: self.dataplane.activity(number) for number in sorted(numbers)}
+            self.tunnel.tick(self.now, self.wall, activity)
+            self.settle()
+
+    def _restless(self) -> list[PeerNumber]:
+        return [
+            number
+            for number, peer in self.dataplane.peers.items()
+            if self.dataplane.is_restless(peer, self.tunnel.peer(number).timers.persistent_keepalive)
+        ]
 
     def deliver(self, datagram: Datagram, source: Endpoint) -> None:
         self.dataplane.now = self.now
