@@ -27,7 +27,7 @@ $(VENV)/.deps: pyproject.toml
 	touch $@
 
 # Editable: the three packages stay in the tree, the extensions are built in place.
-$(VENV)/.built: $(VENV)/.deps setup.py $(wildcard tun/ffi_build.py rosenpass/ffi_build.py tun/csrc/*.[ch] rosenpass/csrc/*.[ch])
+$(VENV)/.built: $(VENV)/.deps setup.py $(wildcard */ffi_build.py */csrc/*.[ch])
 	$(BIN)/python -m pip install -q --no-build-isolation -e '.[dev]'
 	touch $@
 
@@ -59,7 +59,7 @@ lint: build
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 fmt: build
-	$(BIN)/ruff format . && $(BIN)/ruff check --fix . ; clang-format -i tun/csrc/*.[ch] rosenpass/csrc/*.[ch] tests/c/*.c tests/c/mceliece/*.[ch]
+	$(BIN)/ruff format . && $(BIN)/ruff check --fix . ; clang-format -i */csrc/*.[ch] tests/c/*.c tests/c/mceliece/*.[ch]
 
 # Own C under both compilers' strictest flags, under sanitizers, and fuzzed: about three minutes on two cores.
 FUZZ_SECONDS ?= 10

@@ -41,6 +41,7 @@ from wgpy.model import (
     PublicKey,
     SocketAddress,
 )
+from wgpy.noise_native import NativeNoise
 from wgpy.peer import Peer
 from wgpy.post_quantum import PostQuantum
 from wgpy.rosenpass_settings import RosenpassSettings
@@ -105,7 +106,9 @@ class Device:
             reject_after_messages=options.timings.reject_after_messages,
             rekey_after_messages=options.timings.rekey_after_messages,
         )
-        self.tunnel = Tunnel(DataPlaneIndices(self._dataplane), os.urandom, options.timings)
+        self._noise = NativeNoise()
+        indices = DataPlaneIndices(self._dataplane)
+        self.tunnel = Tunnel(indices, os.urandom, options.timings, self._noise)
         self.post_quantum = PostQuantum(self)
         self._dispatch = Dispatch(
             self._dataplane, self.tunnel, self.post_quantum.session_stands, options.key_log
@@ -149,6 +152,7 @@ class Device:
         self.post_quantum.close()
         for peer in self.tunnel.peers():
             self.tunnel.remove_peer(peer.number)
+        self._noise.wipe()
         self._dataplane.close()
         for sockets in (self._sockets, self._adopted):
             if sockets is not None:
@@ -253,6 +257,7 @@ class Device:
     def _set_private_key(self, private_key: PrivateKey) -> None:
         key = None if hmac.compare_digest(private_key, _NO_KEY) else PrivateKey(crypto.clamp(private_key))
         removed = self.tunnel.set_private_key(key, boot_time())
+        self._noise.wipe()
         if removed is not None:
             self._forget_peer(removed)
         identity = self.tunnel.identity

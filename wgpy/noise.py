@@ -12,7 +12,7 @@ Paper: WireGuard §5.4.1 to §5.4.5.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from wgpy import crypto
 from wgpy.constants import CONSTRUCTION, IDENTIFIER
@@ -51,7 +51,7 @@ class SymmetricState:
 
     __slots__ = ("chaining_key", "hash")
 
-    def __init__(self, chaining_key: bytes, hash_: bytes) -> None:
+    def __init__(self, chaining_key: Buffer | memoryview, hash_: bytes) -> None:
         self.chaining_key = bytearray(chaining_key)
         self.hash = hash_
 
@@ -132,6 +132,7 @@ class SentInitiation:
 
     sender_index: int
     ephemeral_private: bytearray = field(repr=False)
+    ephemeral: bytes
     state: SymmetricState = field(repr=False)
 
     def wipe(self) -> None:
@@ -158,6 +159,45 @@ class ReceivedInitiation:
     remote_ephemeral: bytes
     timestamp: bytes
     state: SymmetricState = field(repr=False)
+
+
+class Arithmetic(Protocol):
+    """Who does what the functions below say: this module, or wgpy.noise_native."""
+
+    def create_initiation(
+        self,
+        identity: StaticIdentity,
+        remote_static: PublicKey,
+        shared: bytes,
+        ephemeral_private: bytearray,
+        sender_index: int,
+        timestamp: bytes,
+    ) -> tuple[SentInitiation, Initiation]:
+        """Message 1."""
+
+    def open_initiation(self, identity: StaticIdentity, message: Initiation) -> ClaimedInitiation:
+        """Who calls."""
+
+    def consume_initiation(self, claimed: ClaimedInitiation, shared: bytes) -> ReceivedInitiation:
+        """Prove it."""
+
+    def create_response(
+        self,
+        received: ReceivedInitiation,
+        ephemeral_private: bytearray,
+        preshared_key: Buffer,
+        sender_index: int,
+    ) -> tuple[TransportKeys, Response]:
+        """Message 2."""
+
+    def consume_response(
+        self,
+        identity: StaticIdentity,
+        sent: SentInitiation,
+        message: Response,
+        preshared_keys: Sequence[Buffer],
+    ) -> tuple[int, TransportKeys]:
+        """The end."""
 
 
 def create_initiation(
@@ -190,7 +230,7 @@ def create_initiation(
     )
     encrypted_timestamp = state.seal(state.derive_key(shared), timestamp)
     message = Initiation(sender_index, ephemeral, encrypted_static, encrypted_timestamp)
-    return SentInitiation(sender_index, ephemeral_private, state), message
+    return SentInitiation(sender_index, ephemeral_private, ephemeral, state), message
 
 
 def open_initiation(identity: StaticIdentity, message: Initiation) -> ClaimedInitiation:

@@ -43,7 +43,7 @@ from wgpy.model import (
     PublicKey,
     WallTime,
 )
-from wgpy.noise import StaticIdentity, TransportKeys
+from wgpy.noise import Arithmetic, StaticIdentity, TransportKeys
 from wgpy.peer import Peer
 from wgpy.psk_ring import Slot, netbird_seed
 from wgpy.timers import IDLE, Activity, Due, due
@@ -56,10 +56,18 @@ class Tunnel:
         indices: where sender indices come from; the data plane at the edge.
         random: os.urandom at the edge, a seeded stream in tests.
         timings: the paper's, unless a test shortens them.
+        arithmetic: who computes the messages; wgpy.noise_native at the edge.
     """
 
-    def __init__(self, indices: IndexAllocator, random: RandomBytes, timings: Timings | None = None) -> None:
+    def __init__(
+        self,
+        indices: IndexAllocator,
+        random: RandomBytes,
+        timings: Timings | None = None,
+        arithmetic: Arithmetic = noise,
+    ) -> None:
         self._indices = indices
+        self._arithmetic = arithmetic
         self._random = random
         self.timings = timings or Timings()
         self._identity: StaticIdentity | None = None
@@ -351,7 +359,7 @@ class Tunnel:
         timestamp = tai64n.stamp_after(wall, peer.last_timestamp_sent)
         ephemeral = crypto.generate_private_key(self._random)
         index = self._indices.reserve(peer.number)
-        sent, message = noise.create_initiation(
+        sent, message = self._arithmetic.create_initiation(
             self._identity, peer.public_key, shared, ephemeral, index, timestamp
         )
         peer.last_timestamp_sent = timestamp
@@ -402,14 +410,14 @@ class Tunnel:
     def _receive_initiation(self, message: Initiation, source: Endpoint, length: int, now: Instant) -> None:
         if self._identity is None:
             raise StateError("no private key")
-        claimed = noise.open_initiation(self._identity, message)
+        claimed = self._arithmetic.open_initiation(self._identity, message)
         peer = self._by_key.get(claimed.remote_static)
         if peer is None:
             raise UnknownPeer("initiation of a stranger")
         shared = peer.shared(self._identity)
         if shared is None:
             raise AuthenticationError(f"{peer} has a key of small order")
-        received = noise.consume_initiation(claimed, shared)
+        received = self._arithmetic.consume_initiation(claimed, shared)
         if received.timestamp <= peer.greatest_timestamp:
             raise ReplayError(
                 f"{peer}: timestamp {received.timestamp.hex()} not newer than the last accepted one,"
@@ -425,7 +433,7 @@ class Tunnel:
         index = self._indices.reserve(peer.number)
         slot = peer.ring.for_response(now)
         try:
-            keys, response = noise.create_response(
+            keys, response = self._arithmetic.create_response(
                 received, crypto.generate_private_key(self._random), slot.key, index
             )
         except AuthenticationError:
@@ -449,7 +457,7 @@ class Tunnel:
             raise StateError("no handshake waits for this response")
         slots = peer.ring.candidates(now)
         try:
-            position, keys = noise.consume_response(
+            position, keys = self._arithmetic.consume_response(
                 self._identity, peer.outstanding, message, [slot.key for slot in slots]
             )
         except AuthenticationError:

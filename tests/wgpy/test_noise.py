@@ -10,9 +10,23 @@ from wgpy import crypto, noise
 from wgpy.constants import LABEL_MAC1
 from wgpy.errors import AuthenticationError, MalformedMessage
 from wgpy.messages import Initiation, Response
-from wgpy.noise import ReceivedInitiation, SentInitiation, StaticIdentity, SymmetricState, TransportKeys
+from wgpy.noise import (
+    Arithmetic,
+    ReceivedInitiation,
+    SentInitiation,
+    StaticIdentity,
+    SymmetricState,
+    TransportKeys,
+)
+from wgpy.noise_native import NativeNoise
 
 unhex = bytes.fromhex
+
+
+@pytest.fixture(scope="module", params=["reference", "native"])
+def arithmetic(request: pytest.FixtureRequest) -> Arithmetic:
+    """Every claim below holds for both."""
+    return noise if request.param == "reference" else NativeNoise()
 
 
 def sessions() -> list[dict[str, Any]]:
@@ -26,7 +40,7 @@ def mac1(receiver_static: bytes, body: bytes) -> bytes:
     return crypto.mac(crypto.hash_(LABEL_MAC1, receiver_static), body)
 
 
-def replay(session: dict[str, Any]) -> tuple[TransportKeys, TransportKeys]:
+def replay(arithmetic: Arithmetic, session: dict[str, Any]) -> tuple[TransportKeys, TransportKeys]:
     """Both sides with the recorded randomness; every byte on the wire is compared."""
     initiator = StaticIdentity.from_private(unhex(session["initiator_static_private"]))
     responder = StaticIdentity.from_private(unhex(session["responder_static_private"]))
@@ -36,7 +50,7 @@ def replay(session: dict[str, Any]) -> tuple[TransportKeys, TransportKeys]:
     assert shared is not None
     assert shared.hex() == session["trace"]["dh_ss"]
 
-    sent, initiation = noise.create_initiation(
+    sent, initiation = arithmetic.create_initiation(
         initiator,
         responder.public_key,
         shared,
@@ -47,11 +61,11 @@ def replay(session: dict[str, Any]) -> tuple[TransportKeys, TransportKeys]:
     assert initiation.pack() == wire1[:116]
     assert mac1(responder.public_key, wire1[:116]) == wire1[116:132]
 
-    claimed = noise.open_initiation(responder, Initiation.unpack(wire1))
+    claimed = arithmetic.open_initiation(responder, Initiation.unpack(wire1))
     assert claimed.remote_static == initiator.public_key
-    received = noise.consume_initiation(claimed, shared)
+    received = arithmetic.consume_initiation(claimed, shared)
     assert received.timestamp.hex() == session["timestamp"]
-    theirs, response = noise.create_response(
+    theirs, response = arithmetic.create_response(
         received,
         bytearray(unhex(session["responder_ephemeral_private"])),
         psk,
@@ -60,28 +74,30 @@ def replay(session: dict[str, Any]) -> tuple[TransportKeys, TransportKeys]:
     assert response.pack() == wire2[:60]
     assert mac1(initiator.public_key, wire2[:60]) == wire2[60:76]
 
-    position, ours = noise.consume_response(initiator, sent, Response.unpack(wire2), [bytes(31) + b"x", psk])
+    position, ours = arithmetic.consume_response(
+        initiator, sent, Response.unpack(wire2), [bytes(31) + b"x", psk]
+    )
     assert position == 1
     assert ours.send_key.hex() == session["trace"]["initiator_send_key"]
     assert ours.receive_key.hex() == session["trace"]["initiator_recv_key"]
     return ours, theirs
 
 
-def test_recorded_handshakes_replay_bit_for_bit() -> None:
+def test_recorded_handshakes_replay_bit_for_bit(arithmetic: Arithmetic) -> None:
     for session in sessions():
-        ours, theirs = replay(session)
+        ours, theirs = replay(arithmetic, session)
         assert (ours.send_key, ours.receive_key) == (theirs.receive_key, theirs.send_key)
         assert (ours.local_index, ours.remote_index) == (theirs.remote_index, theirs.local_index)
 
 
-def test_own_vectors_replay_without_the_shared_ones() -> None:
+def test_own_vectors_replay_without_the_shared_ones(arithmetic: Arithmetic) -> None:
     for session in vectors.own("handshakes.json")["sessions"]:
-        replay(session)
+        replay(arithmetic, session)
 
 
-def test_recorded_data_opens_with_the_derived_keys() -> None:
+def test_recorded_data_opens_with_the_derived_keys(arithmetic: Arithmetic) -> None:
     for session in vectors.shared("wireguard/handshake_captures.json")["sessions"]:
-        ours, _ = replay(session)
+        ours, _ = replay(arithmetic, session)
         for data in session["data"]:
             packet = unhex(data["packet"])
             key = ours.send_key if data["dir"] == "i2r" else ours.receive_key
@@ -137,7 +153,8 @@ def replay_cacophony(vector: dict[str, Any]) -> None:
 
 
 class Two:
-    def __init__(self, seed: int = 1) -> None:
+    def __init__(self, arithmetic: Arithmetic, seed: int = 1) -> None:
+        self.arithmetic = arithmetic
         self.random = seeded_bytes(seed)
         self.initiator = StaticIdentity.from_private(self.random(32))
         self.responder = StaticIdentity.from_private(self.random(32))
@@ -149,42 +166,45 @@ class Two:
         return crypto.generate_private_key(self.random)
 
     def initiate(self) -> tuple[SentInitiation, Initiation]:
-        return noise.create_initiation(
+        return self.arithmetic.create_initiation(
             self.initiator, self.responder.public_key, self.shared, self.ephemeral(), 7, bytes(12)
         )
 
     def receive(self, message: Initiation) -> ReceivedInitiation:
-        return noise.consume_initiation(noise.open_initiation(self.responder, message), self.shared)
+        claimed = self.arithmetic.open_initiation(self.responder, message)
+        return self.arithmetic.consume_initiation(claimed, self.shared)
 
 
-def test_any_of_several_preshared_keys_may_fit() -> None:
-    two = Two()
+def test_any_of_several_preshared_keys_may_fit(arithmetic: Arithmetic) -> None:
+    two = Two(arithmetic)
     keys = [two.random(32) for _ in range(4)]
     for position, key in enumerate(keys):
         sent, initiation = two.initiate()
-        theirs, response = noise.create_response(two.receive(initiation), two.ephemeral(), key, 9)
-        found, ours = noise.consume_response(two.initiator, sent, response, keys)
+        theirs, response = arithmetic.create_response(two.receive(initiation), two.ephemeral(), key, 9)
+        found, ours = arithmetic.consume_response(two.initiator, sent, response, keys)
         assert found == position
         assert ours.send_key == theirs.receive_key
 
 
-def test_a_response_under_an_unknown_key_changes_nothing() -> None:
-    two = Two()
+def test_a_response_under_an_unknown_key_changes_nothing(arithmetic: Arithmetic) -> None:
+    two = Two(arithmetic)
     sent, initiation = two.initiate()
     received = two.receive(initiation)
     before = (bytes(sent.state.chaining_key), sent.state.hash, bytes(sent.ephemeral_private))
-    _, wrong = noise.create_response(two.receive(initiation), two.ephemeral(), two.random(32), 8)
+    _, wrong = arithmetic.create_response(two.receive(initiation), two.ephemeral(), two.random(32), 8)
     with pytest.raises(AuthenticationError):
-        noise.consume_response(two.initiator, sent, wrong, [bytes(32)])
+        arithmetic.consume_response(two.initiator, sent, wrong, [bytes(32)])
     assert before == (bytes(sent.state.chaining_key), sent.state.hash, bytes(sent.ephemeral_private))
-    _, right = noise.create_response(received, two.ephemeral(), bytes(32), 9)
-    assert noise.consume_response(two.initiator, sent, right, [bytes(32)])[0] == 0
+    _, right = arithmetic.create_response(received, two.ephemeral(), bytes(32), 9)
+    assert arithmetic.consume_response(two.initiator, sent, right, [bytes(32)])[0] == 0
 
 
 @settings(max_examples=60)
-@given(st.integers(min_value=0, max_value=147), st.integers(min_value=1, max_value=255))
-def test_a_flipped_bit_of_an_initiation_never_authenticates(position: int, flip: int) -> None:
-    two = Two()
+@given(position=st.integers(min_value=0, max_value=147), flip=st.integers(min_value=1, max_value=255))
+def test_a_flipped_bit_of_an_initiation_never_authenticates(
+    arithmetic: Arithmetic, position: int, flip: int
+) -> None:
+    two = Two(arithmetic)
     _, initiation = two.initiate()
     wire = bytearray(initiation.pack() + bytes(32))
     wire[position] ^= flip
@@ -199,39 +219,39 @@ def test_a_flipped_bit_of_an_initiation_never_authenticates(position: int, flip:
 
 
 @settings(max_examples=40)
-@given(st.binary(min_size=144, max_size=144))
-def test_arbitrary_initiations_raise_nothing_else(tail: bytes) -> None:
+@given(tail=st.binary(min_size=144, max_size=144))
+def test_arbitrary_initiations_raise_nothing_else(arithmetic: Arithmetic, tail: bytes) -> None:
     with pytest.raises(AuthenticationError):
-        Two().receive(Initiation.unpack(b"\x01\0\0\0" + tail))
+        Two(arithmetic).receive(Initiation.unpack(b"\x01\0\0\0" + tail))
 
 
 @settings(max_examples=40)
-@given(st.binary(min_size=88, max_size=88))
-def test_arbitrary_responses_raise_nothing_else(tail: bytes) -> None:
-    two = Two()
+@given(tail=st.binary(min_size=88, max_size=88))
+def test_arbitrary_responses_raise_nothing_else(arithmetic: Arithmetic, tail: bytes) -> None:
+    two = Two(arithmetic)
     sent, _ = two.initiate()
     with pytest.raises(AuthenticationError):
-        noise.consume_response(two.initiator, sent, Response.unpack(b"\x02\0\0\0" + tail), [bytes(32)])
+        arithmetic.consume_response(two.initiator, sent, Response.unpack(b"\x02\0\0\0" + tail), [bytes(32)])
 
 
-def test_an_initiation_for_another_static_key_does_not_open() -> None:
-    two = Two()
+def test_an_initiation_for_another_static_key_does_not_open(arithmetic: Arithmetic) -> None:
+    two = Two(arithmetic)
     _, initiation = two.initiate()
     with pytest.raises(AuthenticationError):
-        noise.open_initiation(two.initiator, initiation)
+        arithmetic.open_initiation(two.initiator, initiation)
 
 
-def test_secrets_are_wiped_and_never_shown() -> None:
-    two = Two()
+def test_secrets_are_wiped_and_never_shown(arithmetic: Arithmetic) -> None:
+    two = Two(arithmetic)
     sent, initiation = two.initiate()
     received = two.receive(initiation)
     ephemeral = two.ephemeral()
-    keys, response = noise.create_response(received, ephemeral, bytes(32), 9)
+    keys, response = arithmetic.create_response(received, ephemeral, bytes(32), 9)
     assert ephemeral == bytes(32)
     assert received.state.chaining_key == bytes(32)
     assert keys.send_key.hex() not in repr(keys)
     assert two.initiator.private_key.hex() not in repr(two.initiator)
-    noise.consume_response(two.initiator, sent, response, [bytes(32)])
+    arithmetic.consume_response(two.initiator, sent, response, [bytes(32)])
     sent.wipe()
     assert sent.ephemeral_private == bytes(32)
     assert sent.state.chaining_key == bytes(32)
