@@ -284,10 +284,11 @@ static ssize_t read_frame(struct outbound *out)
         return length;
     if (errno == EBADFD || errno == EBADF || errno == ENODEV)
         return -errno;
-    if (errno == EIO)
-        out->is_link_down = true;
-    else if (errno != EAGAIN)
+    if (errno == EAGAIN)
+        return 0;
+    if (errno != EIO)
         count_drop(out->dp, DROP_TUN_READ);
+    out->is_link_down = true; /* or as good as: what fails now would fail at once again */
     return 0;
 }
 
