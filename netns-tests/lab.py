@@ -105,9 +105,7 @@ class Process:
     def pid(self) -> int:
         """The program's process number as the host sees it (nsenter's only child)."""
         children = Path(f"/proc/{self._popen.pid}/task/{self._popen.pid}/children")
-        return int(
-            wait_until(lambda: self.running and children.read_text().split(), 5, f"{self} to start")[0]
-        )
+        return int(wait_until(lambda: self.running and children.read_text().split(), 5, self.report)[0])
 
     @property
     def running(self) -> bool:
@@ -116,6 +114,17 @@ class Process:
     def output(self) -> str:
         """Everything written to stdout and stderr so far."""
         return os.pread(self._log.fileno(), 64 << 20, 0).decode(errors="replace")
+
+    def report(self) -> str:
+        """Whether it runs, or with which exit status or signal it ended, and all it wrote."""
+        status = self._popen.poll()
+        if status is None:
+            how = "runs"
+        elif status < 0:
+            how = f"was ended by {signal.Signals(-status).name}"
+        else:
+            how = f"ended with exit status {status}"
+        return f"{self} {how}; its output:\n{self.output() or '(nothing)'}"
 
     def tell(self, line: bytes) -> None:
         """Write to its standard input, which must have been spawned as a pipe."""
@@ -128,7 +137,7 @@ class Process:
         try:
             return self._popen.wait(within)
         except subprocess.TimeoutExpired:
-            raise LabError(f"{self} still runs after {within} s\n{self.output()}") from None
+            raise LabError(f"not within {within} s: {self.report()}") from None
 
     def signal(self, number: int) -> None:
         with suppress(LabError, ProcessLookupError):
@@ -199,7 +208,7 @@ class Namespace:
     ) -> None:
         if error is not None:
             for process in self._processes:
-                print(f"--- {self.name}: {process} (running: {process.running})\n{process.output()[-4000:]}")
+                print(f"--- {self.name}: {process.report()[-4000:]}")
         for process in reversed(self._processes):
             process.stop()
         self._cleanup.close()
@@ -273,7 +282,7 @@ class Namespace:
             stdout=log,
             stderr=log,
             start_new_session=True,
-            env={**os.environ, "LC_ALL": "C.UTF-8", **(env or {})},
+            env={**os.environ, "LC_ALL": "C.UTF-8", "PYTHONFAULTHANDLER": "1", **(env or {})},
         )
         process = Process(popen, words, log)
         self._processes.append(process)

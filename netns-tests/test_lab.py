@@ -5,6 +5,7 @@ h1 (10.99.0.1, fd99::1) eth0 ─── eth0 h2 (10.99.0.2, fd99::2)
 
 import os
 import socket
+import subprocess
 
 import pytest
 from lab import LabError, Namespace, wait_until
@@ -40,3 +41,19 @@ def test_socket_of_the_test_lives_in_the_namespace(hosts: Hosts) -> None:
 def test_a_condition_that_stays_false_is_named() -> None:
     with pytest.raises(LabError, match="the moon"):
         wait_until(lambda: False, within=0.05, what="the moon")
+
+
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        ("echo why >&2; exit 3", "ended with exit status 3; its output:\nwhy"),
+        ("kill -9 $$", "SIGKILL"),
+        ("exec cat", "runs"),
+    ],
+)
+def test_a_process_that_ended_is_reported_with_its_status_and_words(script: str, told: str) -> None:
+    with Namespace("short") as host:
+        process = host.spawn("sh", "-c", script, stdin=subprocess.PIPE)
+        if told != "runs":
+            wait_until(lambda: not process.running, within=5, what="its end")
+        assert told in process.report()

@@ -41,10 +41,10 @@ def quick(hosts: tuple[Namespace, Namespace], tmp_path: Path) -> QuickHost:
 
 def stands(quick: QuickHost, process: Process) -> None:
     def complete() -> bool:
-        assert process.running, process.output()
+        assert process.running, process.report()
         return quick.host.ok("grep", "-q", "complete", "/run/wgpy/wg0.journal")
 
-    wait_until(complete, 15, process.output)
+    wait_until(complete, 15, process.report)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -124,7 +124,7 @@ def test_hangup_re_reads_the_file(quick: QuickHost) -> None:
 def test_service_manager_hears_of_every_turn(quick: QuickHost) -> None:
     path = quick.write(FULL)
     process = quick.host.spawn("python3", "-c", NOTIFIED, *WGPY, "up", "-f", path, env=quick.environment)
-    wait_until(lambda: "NOTIFIED READY=1" in process.output(), 15, process.output)
+    wait_until(lambda: "NOTIFIED READY=1" in process.output(), 15, process.report)
     process.signal(signal.SIGHUP)
     wait_until(lambda: process.output().count("NOTIFIED READY=1") == 2, 5, process.output)
     assert "NOTIFIED RELOADING=1" in process.output()

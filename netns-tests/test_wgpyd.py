@@ -23,8 +23,8 @@ def h1() -> Iterator[Namespace]:
 
 def start(host: Namespace, *arguments: str, **environment: str) -> Process:
     process = host.spawn(WGPYD, "-f", *(arguments or ("wg0",)), env={"LOG_LEVEL": "verbose", **environment})
-    wait_until(lambda: host.ok("wg", "show", "wg0") or not process.running, 15, process.output)
-    assert process.running, process.output()
+    wait_until(lambda: host.ok("wg", "show", "wg0") or not process.running, 15, process.report)
+    assert process.running, process.report()
     return process
 
 
@@ -166,7 +166,7 @@ def test_a_taken_port_is_refused_and_the_old_one_stays(h1: Namespace) -> None:
 def test_both_families_share_a_port_chosen_by_the_kernel(h1: Namespace) -> None:
     start(h1)
     h1.ip("link set wg0 up")
-    port = wait_until(lambda: h1.run("wg", "show", "wg0", "listen-port").strip().strip("0"), 5, "a port")
+    port = wait_until(lambda: h1.run("wg", "show", "wg0", "listen-port").strip().lstrip("0"), 5, "a port")
     lines = h1.run("ss", "-Hlun", f"sport = :{port}").splitlines()
     assert len(lines) == 2
 
@@ -243,8 +243,8 @@ os.execv(sys.argv[1], [sys.argv[1], "-f", "ignored"])
 
 def test_descriptors_may_be_handed_in(h1: Namespace) -> None:
     process = h1.spawn("python3", "-c", HANDING_OVER, WGPYD)
-    wait_until(lambda: h1.ok("wg", "show", "wg0") or not process.running, 15, process.output)
-    assert process.running, process.output()
+    wait_until(lambda: h1.ok("wg", "show", "wg0") or not process.running, 15, process.report)
+    assert process.running, process.report()
     assert h1.run("wg", "show", "wg0", "listen-port").strip() == "4444"
     for state in ("up", "down", "up"):
         h1.ip(f"link set wg0 {state}")

@@ -114,10 +114,10 @@ class Peer(ABC):
         process = self.process
 
         def answers() -> bool:
-            assert process.running, f"{process} ended:\n{process.output()}"
+            assert process.running, process.report()
             return self.host.ok("wg", "show", self.interface)
 
-        wait_until(answers, within=15, what=lambda: f"{self.name} to answer `wg show`\n{process.output()}")
+        wait_until(answers, within=15, what=lambda: f"an answer to `wg show`: {process.report()}")
         self.configure([], port=port)
         self.host.add_address(self.interface, *self.addresses)
         self.host.ip(f"link set dev {self.interface} mtu {self.mtu} up")

@@ -15,7 +15,7 @@ from types import FrameType
 from wgpy.errors import WgpyError
 from wgpy.quick.down import NotUp, down
 from wgpy.quick.process import DeviceProcess
-from wgpy.quick.programs import say, warn
+from wgpy.quick.programs import ending, say, warn
 from wgpy.quick.reload import reload
 
 WATCHED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
@@ -51,8 +51,7 @@ def _after_the_end(name: str, interface: str, status: int) -> None:
         return  # somebody's `wgpy down` ended it
     except WgpyError as failure:
         warn(failure)
-    how = f"exit {status}" if status >= 0 else f"signal {-status}"
-    raise WgpyError(f"{interface}: the device process ended ({how})")
+    raise WgpyError(f"{interface}: the device process ended ({ending(status)})")
 
 
 def notify(state: str) -> None:

@@ -19,7 +19,7 @@ from wgpy.errors import PermissionMissing, WgpyError
 from wgpy.quick.descriptors import Descriptors
 from wgpy.quick.handover import DONE, GO
 from wgpy.quick.journal import Process
-from wgpy.quick.programs import clean_environment
+from wgpy.quick.programs import clean_environment, ending
 from wgpy.uapi_client import DIRECTORY
 
 READY_WITHIN_S = 20.0
@@ -164,6 +164,5 @@ def _remove_stale_socket(interface: str) -> None:
 
 
 def _ended(interface: str, status: int) -> WgpyError:
-    how = f"exit {status}" if status >= 0 else f"signal {-status}"
-    message = f"{interface}: the device process ended before it was ready ({how})"
+    message = f"{interface}: the device process ended before it was ready ({ending(status)})"
     return PermissionMissing(message) if status == PermissionMissing.exit_code else WgpyError(message)

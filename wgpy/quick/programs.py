@@ -56,7 +56,7 @@ def run_hook(command: str, interface: str, config: str) -> None:
     except FileNotFoundError:
         raise WgpyError("hooks are run by bash, which is not installed here") from None
     if done.returncode != 0:
-        raise WgpyError(f"hook failed ({_ending(done.returncode)}): {command}")
+        raise WgpyError(f"hook failed ({ending(done.returncode)}): {command}")
 
 
 def run(argv: Sequence[str], text: str = "", environment: Mapping[str, str] | None = None) -> None:
@@ -81,8 +81,9 @@ def run(argv: Sequence[str], text: str = "", environment: Mapping[str, str] | No
         said = next(
             (line for line in (done.stderr + done.stdout).splitlines() if line.strip()), "no word why"
         )
-        raise WgpyError(f"{' '.join(argv)}: {_ending(done.returncode)}: {said.strip()}")
+        raise WgpyError(f"{' '.join(argv)}: {ending(done.returncode)}: {said.strip()}")
 
 
-def _ending(status: int) -> str:
+def ending(status: int) -> str:
+    """`exit 1` or `signal 9`, of a return code as subprocess gives it."""
     return f"exit {status}" if status >= 0 else f"signal {-status}"

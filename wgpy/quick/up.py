@@ -27,7 +27,7 @@ from wgpy.quick.host import Host
 from wgpy.quick.journal import Head, Journal, Recorder, journal_path
 from wgpy.quick.locks import interface_lock, shared_lock
 from wgpy.quick.plan import plan
-from wgpy.quick.programs import run_hook, say, warn
+from wgpy.quick.programs import ending, run_hook, say, warn
 from wgpy.quick.reload import rosenpass_of
 from wgpy.quick.steps import CreateDevice, Step
 from wgpy.quick.survey import survey
@@ -133,8 +133,11 @@ class _Attempt:
             self._arrange(update, handed_in_link)
         recorder.hooks()
         self._hooks(config.post_up)
-        if device.poll() is not None:
-            raise WgpyError(f"{self._interface}: the device process ended while its tunnel was set up")
+        if (status := device.poll()) is not None:
+            how = ending(status)
+            raise WgpyError(
+                f"{self._interface}: the device process ended while its tunnel was set up ({how})"
+            )
         recorder.complete()
         device.set_up_done()
         return device
