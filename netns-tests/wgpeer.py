@@ -218,7 +218,19 @@ ALL: tuple[type[Peer], ...] = (WgpyPeer, WireguardGoPeer, NewestWireguardGoPeer,
 
 
 def by_name(name: str) -> type[Peer]:
-    return next(kind for kind in ALL if kind.name == name)
+    """A peer of `ALL`; "wgpy@DIRECTORY" is our daemon of another checkout, built in place there."""
+    kind, _, directory = name.partition("@")
+    found = next(each for each in ALL if each.name == kind)
+    if not directory:
+        return found
+
+    class Elsewhere(found):  # type: ignore[misc, valid-type]
+        def start(self, port: int = PORT) -> None:
+            self.environment["PYTHONPATH"] = str(Path(directory).resolve())
+            super().start(port)
+
+    Elsewhere.name = name
+    return Elsewhere
 
 
 # The tests are about wgpy. To see that a test itself is right, run it with another subject.
