@@ -12,7 +12,7 @@ APT_X86 := libipsec-mb-dev
 APT_CHECK := clang libclang-rt-dev clang-tidy valgrind
 
 
-.PHONY: simulation hybrid-evidence build deps test unit netns lint fmt check-c tidy interop bench demo clean
+.PHONY: races simulation hybrid-evidence build deps test unit netns lint fmt check-c tidy interop bench demo clean
 
 build: $(VENV)/.built
 
@@ -80,6 +80,17 @@ check-c:
 	$(KEM_TESTS) run CC=clang VARIANT=tsan SANITIZE=-fsanitize=thread
 	$(KEM_TESTS) ctgrind
 	$(KEM_TESTS) fuzz FUZZ_SECONDS=$(FUZZ_SECONDS)
+
+# Threads that change everything under the workers, for a minute instead of check-c's three seconds; then peers
+# that come and go by UAPI under a running wgpyd.
+RACE_SECONDS ?= 60
+races: build
+	@packaging/apt-install $(APT_BUILD) $(APT_CHECK) $(APT_TEST)
+	$(C_TESTS) build/tsan/races_test CC=clang VARIANT=tsan SANITIZE=-fsanitize=thread
+	WGPY_RACE_SECONDS=$(RACE_SECONDS) tests/c/build/tsan/races_test
+	$(C_TESTS) build/asan/races_test CC=clang VARIANT=asan SANITIZE='$(ASAN)'
+	WGPY_RACE_SECONDS=$(RACE_SECONDS) tests/c/build/asan/races_test
+	WGPY_RACE_SECONDS=$(RACE_SECONDS) $(BIN)/python -m pytest -q -s netns-tests/test_churn.py
 
 # Advice, not a gate.
 tidy:
