@@ -3,7 +3,7 @@
 h1: subject (and wireguard-go, to see that the tests themselves are right)
 """
 
-import json
+import socket
 import sys
 from collections.abc import Iterator
 
@@ -17,23 +17,6 @@ pytestmark = pytest.mark.netns
 WGPY = (sys.executable, "-P", "-m", "wgpy")
 ENVIRONMENT = {"PYTHONPATH": str(PROJECT)}
 SOCKET = "/run/wireguard/wg0.sock"
-CONVERSE = """
-import json, socket, sys
-client = socket.socket(socket.AF_UNIX)
-client.settimeout(0.15)
-client.connect(sys.argv[1])
-client.sendall(sys.stdin.buffer.read())
-reply, closed = b"", False
-try:
-    while data := client.recv(65536):
-        reply += data
-    closed = True
-except TimeoutError:
-    pass
-except ConnectionResetError:
-    closed = True
-print(json.dumps([reply.decode(), closed]))
-"""
 GARBAGE = """
 import os, random, socket, sys
 random.seed(int(sys.argv[2]))
@@ -81,8 +64,21 @@ def started(kind: type[Peer], host: Namespace) -> Iterator[Peer]:
 
 
 def converse(device: Peer, sent: str) -> tuple[str, bool]:
-    reply, closed = json.loads(device.host.run(sys.executable, "-c", CONVERSE, SOCKET, stdin=sent))
-    return reply, closed
+    """What comes back on a fresh connection, and whether it was closed; a pause ends the reply."""
+    reply = b""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(f"/proc/{device.host.pid}/root{SOCKET}")
+        client.settimeout(5)
+        client.sendall(sent.encode())
+        try:
+            while data := client.recv(65536):
+                reply += data
+                client.settimeout(0.1)
+        except TimeoutError:
+            return reply.decode(), False
+        except ConnectionResetError:
+            pass
+    return reply.decode(), True
 
 
 @pytest.mark.parametrize("group", GROUPS)

@@ -8,11 +8,18 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import pytest
-
-VECTORS = Path(os.environ.get("WGPY_VECTORS", "../shared/vectors")) / "wireguard/uapi_transcripts.json"
-GROUPS = ("group1", "group2")
+OWN = Path(__file__).parents[1] / "vectors" / "uapi_transcripts.json"
+SHARED = Path(os.environ.get("WGPY_VECTORS", "../shared/vectors")) / "wireguard/uapi_transcripts.json"
+_CONVERSATIONS: dict[str, list[dict[str, Any]]] = {
+    name: group
+    for file in (OWN, SHARED)
+    if file.exists()
+    for name, group in json.loads(file.read_text()).items()
+    if isinstance(group, list)
+}
+GROUPS = tuple(_CONVERSATIONS)
 
 Converse = Callable[[str], tuple[str, bool]]
 """Sends on a fresh connection -> (the reply, whether the server closed the connection by itself)."""
@@ -33,10 +40,8 @@ def replay(group: str, converse: Converse, atomic: bool = True) -> None:
         converse: the device's end.
         atomic: it is ours: see above; False replays against wireguard-go itself.
     """
-    if not VECTORS.exists():
-        pytest.skip(f"{VECTORS} is absent")
     port = converse("get=1\n\n")[0].partition("listen_port=")[2].partition("\n")[0]
-    for entry in json.loads(VECTORS.read_text())[group]:
+    for entry in _CONVERSATIONS[group]:
         name, sent = entry["name"], entry["send"]
         reply, closed = converse(sent)
         if atomic and name in (_MIDDLE, _LOST):
