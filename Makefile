@@ -12,7 +12,7 @@ APT_X86 := libipsec-mb-dev
 APT_CHECK := clang libclang-rt-dev clang-tidy valgrind
 
 
-.PHONY: races simulation hybrid-evidence build deps test unit netns lint fmt check-c tidy interop bench demo clean
+.PHONY: races simulation hybrid-evidence build deps test unit netns lint fmt check-c tidy peers interop bench demo clean
 
 build: $(VENV)/.built
 
@@ -34,15 +34,16 @@ $(VENV)/.built: $(VENV)/.deps setup.py $(wildcard */ffi_build.py */csrc/*.[ch])
 test: build unit netns
 
 unit: build
-	$(BIN)/python -m pytest -q tests
+	$(BIN)/python -m pytest -q -n 2 tests
 
 # Time is part of what these test, and the machine is seldom ours alone: what fails is run once more, and said.
-NETNS := $(BIN)/python -m pytest -q netns-tests --reruns 1 --durations=10 --durations-min=10
-PAIRED := -n 3 --dist load
+# Most wait, so four run at once; two of those that are heavy; one of those that fill the processors.
+NETNS := $(BIN)/python -m pytest -q netns-tests --reruns 1 --durations=10 --durations-min=10 --dist worksteal
 netns: build
 	@packaging/apt-install $(APT_TEST)
-	WGPY_REQUIRE_NETNS=1 $(NETNS) $(PAIRED) -m "not interop and not slow and not alone"
-	WGPY_REQUIRE_NETNS=1 $(NETNS) -m "not interop and not slow and alone"
+	WGPY_REQUIRE_NETNS=1 $(NETNS) -n 4 -m "not interop and not slow and not heavy and not alone"
+	WGPY_REQUIRE_NETNS=1 $(NETNS) -n 2 -m "not interop and not slow and heavy"
+	WGPY_REQUIRE_NETNS=1 $(NETNS) -n 0 -m "not interop and not slow and alone"
 
 # A random story a seed of two ends on a bad network; a failing seed is printed and can be replayed alone.
 SIMULATION_SEEDS ?= 10000
@@ -99,12 +100,15 @@ tidy:
 
 # The same namespace tests against real peers, built once from their own registries where Go and Cargo are.
 PEERS := netns-tests/peers
-interop: build
-	@packaging/apt-install $(APT_TEST)
+peers:
 	@! command -v cargo >/dev/null || packaging/apt-install --optional $(APT_PEERS)
 	$(PEERS)/build-peers
-	$(NETNS) $(PAIRED) -m "interop and not slow and not alone"
-	$(NETNS) -m "interop and not slow and alone"
+
+interop: build peers
+	@packaging/apt-install $(APT_TEST)
+	$(NETNS) -n 4 -m "interop and not slow and not heavy and not alone"
+	$(NETNS) -n 2 -m "interop and not slow and heavy"
+	$(NETNS) -n 0 -m "interop and not slow and alone"
 	test ! -e $(PEERS)/build/lib/liboqs.so || \
 	    WGPY_LIBOQS=$(CURDIR)/$(PEERS)/build/lib/liboqs.so $(BIN)/python -m pytest -q tests/rosenpass/test_kem.py
 	test ! -e $(PEERS)/build/lib/liboqs.so || \

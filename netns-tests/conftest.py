@@ -7,32 +7,22 @@ import lab
 import pytest
 from wgpeer import ALL, SUBJECT, Peer, WgpyPeer, WireguardGoPeer
 
-# They measure time, or need both processors: `make netns` runs them one by one, the others three at a time.
-ALONE = {
-    *(
-        "test_transfer",
-        "test_rekey",
-        "test_psk_swap",
-        "test_cookie_under_load",
-        "test_hostile",
-        "test_many_peers",
-    ),
-    *(
-        "test_hybrid_rotation",
-        "test_hybrid_start",
-        "test_hybrid_stall",
-        "test_hybrid_interop",
-        "test_hybrid_fanout",
-    ),
+# `make netns` runs these two at a time, for they flood, measure or compute, and most others four at a time.
+HEAVY = {
+    *("test_rekey", "test_psk_swap", "test_many_peers", "test_cookie_under_load", "test_hostile"),
+    *("test_hybrid_start", "test_hybrid_stall", "test_hybrid_interop", "test_hybrid_fanout"),
 }
+# And these one by one: each fills the processors.
+ALONE = {"test_transfer", "test_hybrid_rotation"}
 NO_SKIPS = os.environ.get("WGPY_REQUIRE_NETNS") == "1"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what must run alone."""
+    """Mark what must not run beside many others."""
     for item in items:
-        if item.path.stem in ALONE:
-            item.add_marker(pytest.mark.alone)
+        for mark, files in ((pytest.mark.heavy, HEAVY), (pytest.mark.alone, ALONE)):
+            if item.path.stem in files:
+                item.add_marker(mark)
 
 
 @pytest.fixture(scope="session", autouse=True)
