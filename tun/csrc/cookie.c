@@ -5,6 +5,7 @@
 #include <openssl/evp.h>
 #include <openssl/params.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 
@@ -109,8 +110,12 @@ static int make_cookie(struct cookie_checker *checker, const struct dp_address *
 bool cookie_mac2_valid(struct cookie_checker *checker, const uint8_t *message, size_t length,
                        const struct dp_address *source, uint64_t now_ns)
 {
+    static const uint8_t none[MAC_LEN];
     uint8_t cookie[COOKIE_LEN], expected[MAC_LEN];
     size_t covered = length - MAC_LEN;
+
+    if (!memcmp(message + covered, none, MAC_LEN)) /* what a sender without a cookie puts there */
+        return false;
     bool valid = secret_is_fresh(checker, now_ns) && make_cookie(checker, source, cookie) == 0 &&
                  mac(checker, cookie, COOKIE_LEN, message, covered, expected) == 0 &&
                  CRYPTO_memcmp(expected, message + covered, MAC_LEN) == 0;

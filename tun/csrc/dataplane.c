@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cookie_replies.h"
 #include "internal.h"
 #include "loop.h"
 
@@ -163,10 +164,11 @@ static int allocate(struct dp *dp)
     dp->cookies = cookie_new();
     dp->ratelimiter = ratelimiter_new();
     dp->reply_rate = ratelimiter_new();
+    dp->replies = cookie_replies_new();
     dp->outbound = outbound_new(dp);
     dp->inbound = inbound_new(dp);
     if (!dp->records || !dp->peers || !dp->free_numbers || !dp->allowed_ips || !dp->endpoint_filter ||
-        !dp->cookies || !dp->ratelimiter || !dp->reply_rate || !dp->outbound || !dp->inbound)
+        !dp->cookies || !dp->ratelimiter || !dp->reply_rate || !dp->replies || !dp->outbound || !dp->inbound)
         return -ENOMEM;
     return index_init(&dp->indices);
 }
@@ -231,6 +233,7 @@ void dp_free(struct dp *dp)
     cookie_free(dp->cookies);
     ratelimiter_free(dp->ratelimiter);
     ratelimiter_free(dp->reply_rate);
+    cookie_replies_free(dp->replies);
     events_destroy(&dp->events);
     if (dp->wake_outbound >= 0)
         close(dp->wake_outbound);

@@ -17,6 +17,7 @@ static const char *const names[] = {
     [DROP_UDP_TRUNCATED] = "udp_truncated",
     [DROP_UDP_MALFORMED] = "udp_malformed",
     [DROP_UDP_ERROR] = "udp_error",
+    [DROP_UDP_OVERFLOW] = "udp_overflow",
     [DROP_HANDSHAKE_IDENTITY] = "handshake_identity",
     [DROP_HANDSHAKE_MAC1] = "handshake_mac1",
     [DROP_HANDSHAKE_INDEX] = "handshake_index",

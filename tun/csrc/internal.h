@@ -55,6 +55,7 @@ enum drop {
     DROP_UDP_TRUNCATED,      /* MSG_TRUNC */
     DROP_UDP_MALFORMED,      /* no message: type, reserved bytes or length */
     DROP_UDP_ERROR,          /* receive errors */
+    DROP_UDP_OVERFLOW,       /* datagrams the kernel had no room for in the socket's buffer */
     DROP_HANDSHAKE_IDENTITY, /* handshake message while we have no static key */
     DROP_HANDSHAKE_MAC1,
     DROP_HANDSHAKE_INDEX,  /* response or cookie reply for an index that is not ours */
@@ -82,6 +83,7 @@ struct system_calls {
 
 struct outbound;
 struct inbound;
+struct cookie_replies;
 
 struct dp {
     struct dp_config config;       /* [const] but config.mtu, config.features: see below */
@@ -111,6 +113,7 @@ struct dp {
     struct cookie_checker *cookies;  /* [rx] */
     struct ratelimiter *ratelimiter; /* [rx] of sources that proved themselves by a cookie */
     struct ratelimiter *reply_rate;  /* [rx] of cookie replies: anybody may claim their source */
+    struct cookie_replies *replies;  /* [rx] */
     struct icmp_limit icmp_limit;    /* [tx] */
 
     struct outbound *outbound;     /* [tx] */

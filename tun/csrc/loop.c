@@ -32,11 +32,16 @@ void loop_filter_remove(struct dp *dp, const struct dp_address *remote)
         --*counter;
 }
 
+bool may_be_endpoint(const struct dp *dp, const struct dp_address *address)
+{
+    return dp->endpoint_filter[hash_of(address)] != 0;
+}
+
 static bool is_endpoint(struct dp *dp, const struct dp_address *address)
 {
     size_t length = address->family == AF_INET ? 4 : 16;
 
-    if (!dp->endpoint_filter[hash_of(address)])
+    if (!may_be_endpoint(dp, address))
         return false;
     for (uint32_t number = 0; number < dp->unused_number; number++) {
         const struct peer *peer = dp->peers[number];

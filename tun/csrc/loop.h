@@ -17,6 +17,9 @@
 void loop_filter_add(struct dp *dp, const struct dp_address *remote);
 void loop_filter_remove(struct dp *dp, const struct dp_address *remote);
 
+/* False: no peer's endpoint is there. True: probably one is. Either lock. */
+bool may_be_endpoint(const struct dp *dp, const struct dp_address *address);
+
 /* `inner` is the whole packet read off the TUN. */
 bool is_loop(struct dp *dp, const struct inner *inner);
 

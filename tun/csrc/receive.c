@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cookie_replies.h"
 #include "deferred.h"
 #include "ecn.h"
 #include "internal.h"
@@ -41,6 +42,7 @@ struct inbound {
     uint64_t now_ns;          /* of this burst */
     uint32_t width;           /* messages asked for */
     struct udp_socket v4, v6; /* what is polled now */
+    uint32_t overflows[2];    /* of v4, v6: as last heard */
     uint64_t generation;      /* of these sockets */
     uint8_t *space;           /* MESSAGES * MESSAGE_SPACE */
     size_t count;             /* of ops and arrived */
@@ -210,8 +212,17 @@ static int datagram_arrived(struct inbound *in, uint8_t *message, uint32_t lengt
     return in->count == PACKETS ? receive_batch(in) : 0;
 }
 
+/* Each datagram brings how many before it found no room. */
+static void count_overflows(struct inbound *in, const struct udp_socket *sock, uint32_t overflows)
+{
+    uint32_t *heard = &in->overflows[sock == &in->v6];
+
+    count_drops(in->dp, DROP_UDP_OVERFLOW, overflows - *heard);
+    *heard = overflows;
+}
+
 /* One message of recvmmsg: a datagram, or several of one size that the kernel merged. */
-static int message_arrived(struct inbound *in, uint32_t slot)
+static int message_arrived(struct inbound *in, const struct udp_socket *sock, uint32_t slot)
 {
     struct message_slot *to = &in->slots[slot];
     const struct mmsghdr *message = &in->messages[slot];
@@ -226,6 +237,8 @@ static int message_arrived(struct inbound *in, uint32_t slot)
     socket_address_of(&to->name, &to->source.remote);
     control_of_received(&message->msg_hdr, &to->source, &control);
     to->ds = control.ds;
+    if (control.has_overflows)
+        count_overflows(in, sock, control.overflows);
     for (uint32_t offset = 0; offset < length && !result;) {
         uint32_t part = segment_length(length, control.segment, offset);
 
@@ -284,10 +297,11 @@ static int inbound_burst(struct inbound *in, const struct udp_socket *sock)
         n = receive_messages(in, sock->fd, width);
         in->width = MESSAGES;
         for (int i = 0; i < n && !result; i++)
-            result = message_arrived(in, (uint32_t)i);
+            result = message_arrived(in, sock, (uint32_t)i);
         if (!result)
             result = receive_batch(in);
         in->count = 0;
+        cookie_replies_send(dp);
     }
     pthread_rwlock_unlock(&dp->lock);
     deferred_apply(&in->deferred, dp);
@@ -301,6 +315,10 @@ static void take_sockets(struct inbound *in)
     pthread_rwlock_rdlock(&dp->lock);
     in->v4 = dp->sockets.v4;
     in->v6 = dp->sockets.v6;
+    if (in->generation != dp->sockets.generation) {
+        in->overflows[0] = in->v4.overflows;
+        in->overflows[1] = in->v6.overflows;
+    }
     in->generation = dp->sockets.generation;
     pthread_rwlock_unlock(&dp->lock);
     atomic_store(&dp->sockets_seen, in->generation);

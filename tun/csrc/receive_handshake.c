@@ -2,8 +2,8 @@
 
 #include <string.h>
 
+#include "cookie_replies.h"
 #include "packet.h"
-#include "transmit.h"
 
 /* The owner of the receiver index, if its entry is one this message may address. */
 static bool find_owner(struct dp *dp, const uint8_t *message, uint32_t type, uint32_t *peer)
@@ -24,14 +24,11 @@ static bool find_owner(struct dp *dp, const uint8_t *message, uint32_t type, uin
 static bool passes_load(struct dp *dp, const uint8_t *message, uint32_t length,
                         const struct dp_endpoint *source, uint64_t now_ns)
 {
-    uint8_t reply[MESSAGE_COOKIE_REPLY_LEN];
-
     if (!events_under_load(&dp->events, now_ns))
         return true;
     if (!cookie_mac2_valid(dp->cookies, message, length, &source->remote, now_ns)) {
         count_drop(dp, DROP_HANDSHAKE_COOKIE);
-        if (!cookie_reply(dp->cookies, message, length, &source->remote, now_ns, reply))
-            transmit_reply(dp, source, reply, sizeof(reply));
+        cookie_replies_add(dp, message, length, source, now_ns);
         return false;
     }
     if (!ratelimiter_allow(dp->ratelimiter, &source->remote, now_ns)) {

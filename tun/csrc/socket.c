@@ -1,6 +1,7 @@
 #include "socket.h"
 
 #include <errno.h>
+#include <linux/sock_diag.h>
 #include <netinet/udp.h>
 #include <stddef.h>
 #include <string.h>
@@ -25,6 +26,16 @@ static bool knows_segment(int fd)
     return getsockopt(fd, SOL_UDP, UDP_SEGMENT, &value, &length) == 0;
 }
 
+static uint32_t overflows_so_far(int fd)
+{
+    uint32_t values[SK_MEMINFO_VARS] = {0};
+    socklen_t length = sizeof(values);
+
+    if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, values, &length) < 0)
+        return 0;
+    return values[SK_MEMINFO_DROPS];
+}
+
 int udp_socket_prepare(struct udp_socket *sock, int fd, int family, bool want_gso, bool want_gro)
 {
     union socket_name name = {0};
@@ -44,6 +55,8 @@ int udp_socket_prepare(struct udp_socket *sock, int fd, int family, bool want_gs
     result = set_int(fd, level, family == AF_INET ? IP_RECVTOS : IPV6_RECVTCLASS, 1);
     if (result)
         return result;
+    (void)set_int(fd, SOL_SOCKET, SO_RXQ_OVFL, 1); /* without it they are not counted */
+    sock->overflows = overflows_so_far(fd);
     sock->gso = want_gso && knows_segment(fd);
     sock->gro = set_int(fd, SOL_UDP, UDP_GRO, want_gro) == 0 && want_gro;
     return 0;
@@ -170,6 +183,10 @@ static void read_control(const struct cmsghdr *header, struct dp_endpoint *endpo
     } else if (header->cmsg_level == SOL_UDP && header->cmsg_type == UDP_GRO && length >= sizeof(value)) {
         memcpy(&value, CMSG_DATA(header), sizeof(value));
         control->segment = value > 0 ? (uint32_t)value : 0;
+    } else if (header->cmsg_level == SOL_SOCKET && header->cmsg_type == SO_RXQ_OVFL &&
+               length >= sizeof(control->overflows)) {
+        memcpy(&control->overflows, CMSG_DATA(header), sizeof(control->overflows));
+        control->has_overflows = true;
     }
 }
 

@@ -18,6 +18,7 @@ struct udp_socket {
     uint16_t port;   /* local, host byte order */
     atomic_bool gso; /* the kernel knows UDP_SEGMENT; cleared by the outbound worker when a path refuses it */
     bool gro;        /* UDP_GRO is on */
+    uint32_t overflows; /* when it was taken over: datagrams that had found no room so far */
 };
 
 struct udp_sockets {
@@ -32,10 +33,11 @@ union socket_name {
     struct sockaddr_in6 v6;
 };
 
-/* Room for PKTINFO, TOS and UDP_SEGMENT or UDP_GRO. */
+/* Room for PKTINFO, TOS, UDP_SEGMENT or UDP_GRO, and the count of overflows. */
 #define SOCKET_CONTROL_LEN 128
 
-/* Turns on PKTINFO, received TOS and, if wanted, UDP_GRO. 0, or -errno: this is no UDP socket. */
+/* Turns on PKTINFO, received TOS, the count of overflows and, if wanted, UDP_GRO. 0, or -errno: this is no
+ * UDP socket. */
 int udp_socket_prepare(struct udp_socket *socket, int fd, int family, bool want_gso, bool want_gro);
 
 /* Returns the length of the name, 0 for a family we do not know. */
@@ -50,7 +52,9 @@ void control_for_send(struct msghdr *message, const struct dp_endpoint *endpoint
                       uint8_t ds, uint16_t segment);
 
 struct received_control {
-    uint32_t segment; /* 0: one datagram */
+    uint32_t segment;   /* 0: one datagram */
+    uint32_t overflows; /* of this socket so far, when it was queued */
+    bool has_overflows;
     uint8_t ds;
 };
 /* Reads what came with a datagram: the local address and interface into the endpoint, the rest. */

@@ -204,9 +204,34 @@ int transmit_handshake(struct dp *dp, struct peer *peer, const uint8_t *message,
     return 0;
 }
 
-int transmit_reply(struct dp *dp, const struct dp_endpoint *to, const uint8_t *message, size_t length)
+/* Whoever is refused, a source that does not exist perhaps, is left out. */
+static void send_replies(struct dp *dp, const struct udp_socket *sock, struct transmit *transmit,
+                         size_t count)
 {
-    struct udp_socket *sock = socket_for(dp, &to->remote);
+    for (size_t done = 0; done < count;) {
+        int sent = dp->system.sendmmsg(sock->fd, transmit->messages + done, (unsigned int)(count - done),
+                                       SEND_FLAGS);
 
-    return sock ? send_one(dp, sock->fd, to, false, message, length, 0, 0) : -ENETDOWN;
+        if (sent < 0 && is_congestion(errno))
+            return;
+        done += sent > 0 ? (size_t)sent : 1;
+    }
+}
+
+void transmit_replies(struct dp *dp, struct transmit *transmit, const struct reply *batch, size_t count)
+{
+    for (size_t first = 0, n; first < count; first += n) {
+        struct udp_socket *sock = socket_for(dp, &batch[first].to.remote);
+
+        for (n = 0; n < TRANSMIT_MAX && first + n < count; n++) {
+            const struct reply *reply = &batch[first + n];
+
+            if (socket_for(dp, &reply->to.remote) != sock)
+                break;
+            prepare(&transmit->messages[n], &transmit->slots[n], &reply->to, false, reply->bytes,
+                    sizeof(reply->bytes), 0, 0);
+        }
+        if (sock)
+            send_replies(dp, sock, transmit, n);
+    }
 }

@@ -8,6 +8,7 @@
 
 #include "deferred.h"
 #include "internal.h"
+#include "packet.h"
 
 #define TRANSMIT_MAX 128
 
@@ -23,6 +24,11 @@ struct outgoing {
     uint64_t owed_ns;    /* the worker's: rx_unanswered_ns before the send */
     uint32_t sent;       /* out: datagrams */
     uint32_t sent_bytes; /* out */
+};
+
+struct reply {
+    struct dp_endpoint to;
+    uint8_t bytes[MESSAGE_COOKIE_REPLY_LEN];
 };
 
 struct transmit_slot {
@@ -48,7 +54,7 @@ void transmit_batch(struct dp *dp, struct transmit *transmit, struct outgoing *b
 /* A handshake message to the peer, counted and stamped. Exclusive lock. */
 int transmit_handshake(struct dp *dp, struct peer *peer, const uint8_t *message, size_t length,
                        uint64_t now_ns);
-/* An answer to where a datagram came from; failing is nobody's business. */
-int transmit_reply(struct dp *dp, const struct dp_endpoint *to, const uint8_t *message, size_t length);
+/* Answers to where datagrams came from; what the kernel refuses is nobody's business. Inbound worker. */
+void transmit_replies(struct dp *dp, struct transmit *transmit, const struct reply *batch, size_t count);
 
 #endif

@@ -1,0 +1,190 @@
+"""wgpy beside wireguard-go under floods: what a tunnel keeps, and whether somebody new still gets in.
+
+    python bench/flood.py [--rounds 1] [--seconds 4] [--only "wrong mac1"] [--contestants wgpy,wireguard-go]
+
+Every run has fresh namespaces: a tunnel whose TCP stream comes into the attacked end, a stranger who floods
+that end, and a newcomer whose handshake has to come about meanwhile. The generator, both ends of the stream
+and both ends of the tunnel share the machine's processors; the rate that the generator reached is printed.
+Written to bench/out/flood-*.json.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from threading import Thread
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "netns-tests"))
+
+from floods import (  # noqa: E402
+    EXTRA_KINDS,
+    KINDS,
+    PER_SECOND,
+    Flood,
+    LoopWatch,
+    build_generator,
+    drops_of,
+    newcomer_of,
+    scene,
+    shake_hands,
+    stranger_of,
+)
+from lab import LabError  # noqa: E402
+from run import human, machine  # noqa: E402
+from trials import GIGA, iperf3  # noqa: E402
+from tunnel import Tunnel, tunnel  # noqa: E402
+from wgpeer import Peer, by_name  # noqa: E402
+
+CALM = "no flood"
+ALL_KINDS = {**KINDS, **EXTRA_KINDS}
+LATEST_S = 30.0
+
+
+@dataclass
+class Run:
+    """One contestant under one flood."""
+
+    reached: float  # datagrams a second
+    gbits: float
+    handshake_s: float  # more than LATEST_S: never
+    growth_mib: float
+    stall_ms: float
+    drops: dict[str, int]
+
+
+def main() -> int:
+    options = arguments()
+    contestants = options.contestants.split(",")
+    for name in contestants:
+        if missing := by_name(name).missing():
+            print(f"bench: {name} is not there: {missing}", file=sys.stderr)
+            return 1
+    kinds = options.only or [CALM, *KINDS]
+    results: dict[str, dict[str, list[Run]]] = defaultdict(lambda: defaultdict(list))
+    with tempfile.TemporaryDirectory() as directory:
+        program = build_generator(Path(directory))
+        for number in range(options.rounds):
+            for kind in kinds:
+                for name in contestants if number % 2 == 0 else contestants[::-1]:
+                    run = measure(by_name(name), kind, program, options)
+                    results[kind][name].append(run)
+                    print(f"{number + 1}/{options.rounds} {kind:24} {name:14} {line(run)}", flush=True)
+    print("\n" + table(results, contestants))
+    write(results, options)
+    return 0
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="wgpy beside wireguard-go under floods")
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--seconds", type=int, default=4, help="of TCP under each flood")
+    parser.add_argument("--per-second", type=int, default=PER_SECOND)
+    parser.add_argument("--only", action="append", choices=[CALM, *ALL_KINDS], help="may repeat")
+    parser.add_argument("--contestants", default="wgpy,wireguard-go")
+    return parser.parse_args()
+
+
+def measure(kind: type[Peer], flood: str, program: Path, options: argparse.Namespace) -> Run:
+    with ExitStack() as stack:
+        t = stack.enter_context(tunnel(kind, subject=kind))
+        stranger = stack.enter_context(stranger_of(t.h1))
+        newcomer = stack.enter_context(newcomer_of(t, kind))
+        made = stack.enter_context(scene(t, stranger))
+        t.subject.ping(t.other.address4)
+        iperf3(t.h1, t.h2, t.other.address4, 1, "-R")  # what a first use costs is no growth
+        if flood == CALM:
+            return observe(t, newcomer, None, options)
+        what = ALL_KINDS[flood]
+        datagrams = what.make(made)
+        return observe(
+            t,
+            newcomer,
+            Flood(stranger, program, datagrams, per_second=options.per_second, spoofed=what.spoofed),
+            options,
+        )
+
+
+def observe(t: Tunnel, newcomer: Peer, flood: Flood | None, options: argparse.Namespace) -> Run:
+    process = t.subject.process
+    assert process is not None
+    resident, before, took = process.resident_bytes(), drops_of(t.subject), [LATEST_S]
+
+    def join() -> None:
+        try:
+            took.append(shake_hands(newcomer, t, LATEST_S))
+        except LabError:
+            took.append(float("inf"))
+
+    with ExitStack() as stack:
+        if flood is not None:
+            stack.enter_context(flood)
+        time.sleep(0.3)
+        joining = Thread(target=join)
+        joining.start()
+        try:
+            end = iperf3(t.h1, t.h2, t.other.address4, options.seconds, "-R")
+            gbits = end["sum_received"]["bits_per_second"] / GIGA
+        except LabError:  # it could not even be told to stop
+            gbits = 0.0
+        joining.join()
+        with LoopWatch(t.subject) as watch:
+            time.sleep(1.5)
+    after = drops_of(t.subject)
+    return Run(
+        reached=flood.sent.per_second if flood else 0.0,
+        gbits=gbits,
+        handshake_s=took[-1],
+        growth_mib=(process.resident_bytes() - resident) / 2**20,
+        stall_ms=watch.longest * 1000,
+        drops={name: grown for name, count in after.items() if (grown := count - before.get(name, 0)) > 20},
+    )
+
+
+def line(run: Run) -> str:
+    counted = ", ".join(f"{name} {human(count)}" for name, count in run.drops.items())
+    return (
+        f"{human(run.reached):>8}/s  {run.gbits:5.2f} Gbit/s  new session {run.handshake_s:5.2f} s"
+        f"  {run.growth_mib:+5.1f} MiB  longest wait {run.stall_ms:5.1f} ms  {counted}"
+    )
+
+
+def table(results: dict[str, dict[str, list[Run]]], contestants: list[str]) -> str:
+    """Medians; what each keeps of its own calm throughput, and the first against the last."""
+    lines = [f"{key}: {value}" for key, value in machine().items()]
+    head = "".join(f"{name + ' Gbit/s':>22}{'new s':>7}" for name in contestants)
+    lines += ["", f"{'flood':26}{head}{'ratio':>8}"]
+    for kind, runs in results.items():
+        cells = ""
+        for name in contestants:
+            cells += f"{middle(runs[name], 'gbits'):22.2f}{middle(runs[name], 'handshake_s'):7.2f}"
+        theirs = middle(runs[contestants[-1]], "gbits")
+        ratio = middle(runs[contestants[0]], "gbits") / theirs if theirs else float("inf")
+        lines.append(f"{kind:26}{cells}{ratio:8.2f}")
+    return "\n".join(lines)
+
+
+def middle(runs: list[Run], field: str) -> float:
+    return statistics.median(getattr(run, field) for run in runs)
+
+
+def write(results: dict[str, dict[str, list[Run]]], options: argparse.Namespace) -> None:
+    out = HERE / "out"
+    out.mkdir(exist_ok=True)
+    path = out / time.strftime("flood-%Y%m%d-%H%M%S.json", time.gmtime())
+    rows = {
+        kind: {name: [asdict(run) for run in runs] for name, runs in of.items()} for kind, of in results.items()
+    }
+    about = machine() | {"seconds": options.seconds, "rounds": options.rounds}
+    path.write_text(json.dumps({"about": about, "results": rows}, indent=1) + "\n")
+    print(f"\nwritten: {path.relative_to(HERE.parent)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
