@@ -179,7 +179,8 @@ def write(results: dict[str, dict[str, list[Run]]], options: argparse.Namespace)
     out.mkdir(exist_ok=True)
     path = out / time.strftime("flood-%Y%m%d-%H%M%S.json", time.gmtime())
     rows = {
-        kind: {name: [asdict(run) for run in runs] for name, runs in of.items()} for kind, of in results.items()
+        kind: {name: [asdict(run) for run in runs] for name, runs in by_contestant.items()}
+        for kind, by_contestant in results.items()
     }
     about = machine() | {"seconds": options.seconds, "rounds": options.rounds}
     path.write_text(json.dumps({"about": about, "results": rows}, indent=1) + "\n")

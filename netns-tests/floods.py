@@ -104,7 +104,7 @@ def build_generator(directory: Path) -> Path:
 
 @contextmanager
 def stranger_of(h1: Namespace) -> Iterator[Namespace]:
-    """A third host joined to h1, whose packets nobody merges and who may claim any source of 10.128.0.0/16."""
+    """A third host joined to h1 that may claim any source of 10.128.0.0/16; nobody merges its packets."""
     with Namespace("h3") as h3:
         connect(h1, "eth1", h3, "eth0")
         h1.add_address("eth1", f"{TARGET}/24")
@@ -241,7 +241,9 @@ def _kind(make: Callable[[Scene], Datagrams], *counters: str, spoofed: bool = Fa
 UNDER_LOAD = ("handshake_cookie", "handshake_rate")
 KINDS = {
     "random bytes": _kind(random_bytes, "udp_malformed"),
-    "valid lengths": _kind(valid_lengths, "handshake_mac1", "handshake_index", "handshake_rate", "data_index"),
+    "valid lengths": _kind(
+        valid_lengths, "handshake_mac1", "handshake_index", "handshake_rate", "data_index"
+    ),
     "wrong mac1": _kind(wrong_mac1, "handshake_mac1"),
     "strangers' initiations": _kind(strangers, "handshake_stranger", *UNDER_LOAD),
     "the same, spoofed": _kind(strangers, "handshake_stranger", *UNDER_LOAD, spoofed=True),
@@ -277,7 +279,7 @@ def ask(subject: Peer, request: str) -> str:
 
 
 class LoopWatch:
-    """Asks the device over its socket, again and again; the longest wait bounds the event loop's longest stall.
+    """Asks the device over its socket, again and again; the longest wait bounds the loop's longest stall.
 
     The device's main thread and the one that asks go before others: a moment without a processor is no stall.
     """
