@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 APT_BUILD := gcc make pkg-config libc6-dev python3-dev python3-venv libssl-dev
-APT_RUN := wireguard-tools iproute2 iperf3 nftables iputils-ping procps tcpdump
+APT_RUN := libseccomp2 wireguard-tools iproute2 iperf3 nftables iputils-ping procps tcpdump
 APT_TEST := wireguard-go conntrack faketime podman crun iptables
 APT_PEERS := cmake clang libclang-dev libsodium-dev
 APT_X86 := libipsec-mb-dev

@@ -42,6 +42,7 @@ def shift(tmp_path: Path) -> tuple[dict[str, str], Callable[[int], None]]:
         "FAKETIME_NO_CACHE": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         "DONT_FAKE_MONOTONIC": "1",
+        "WGPY_READS": str(tmp_path),  # the library looks into the file at every call
     }
     return environment, set_offset
 

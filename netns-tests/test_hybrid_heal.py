@@ -9,6 +9,7 @@ both ways in both IP versions. Random stories by the thousand are in `make simul
 
 import random
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -181,7 +182,8 @@ def test_the_wall_clock_stepped_by_a_year(tmp_path: Path) -> None:
     set_offset(0)
     fake = (
         f"env LD_PRELOAD={FAKETIME[0]} FAKETIME_TIMESTAMP_FILE={offset} FAKETIME_NO_CACHE=1"
-        f" FAKETIME_DONT_FAKE_MONOTONIC=1 DONT_FAKE_MONOTONIC=1 {sys.executable} -P -m wgpy.daemon"
+        f" FAKETIME_DONT_FAKE_MONOTONIC=1 DONT_FAKE_MONOTONIC=1 WGPY_READS={tempfile.gettempdir()}"
+        f" {sys.executable} -P -m wgpy.daemon"
     )
     with standing(tmp_path, {**FAST_ROTATION, "WGPY_USERSPACE_IMPLEMENTATION": fake}) as (a, _, streams):
         for step in (YEAR, 0, -YEAR):

@@ -18,6 +18,8 @@ pytestmark = [
 ]
 
 KEYS = Keys.generate()
+# CAP_DAC_READ_SEARCH (behind Landlock), NET_BIND_SERVICE, NET_ADMIN, NET_RAW, IPC_LOCK
+KEPT_BY_ROOT = {2, 10, 12, 13, 14}
 
 
 @pytest.fixture
@@ -72,11 +74,44 @@ def test_every_thread_drops_everything_and_packets_flow_on(
         assert {thread[f"Cap{name}"].strip("0") for name in ("Inh", "Prm", "Eff", "Bnd", "Amb")} == {""}
         assert thread["NoNewPrivs"] == "1"
         assert thread["Groups"].split() == []
+    wait_until(lambda: filtered(quick), 5, "every thread's system calls to be filtered")
     quick.host.run("ping", "-n", "-c3", "-i0.2", "-W5", "10.0.0.2")
     assert "10.0.0.2/32" in quick.host.run("wg", "show", "wg0")
     quick.down(path)
     assert quick.snapshot() == before
     wait_until(lambda: quick.processes() == [], 10, lambda: f"{quick.processes()} to end")
+
+
+def filtered(quick: QuickHost) -> bool:
+    return all(thread["Seccomp"] == "2" for thread in statuses(quick))
+
+
+def test_root_without_a_user_keeps_what_a_running_device_may_be_asked_for(
+    quick: QuickHost, hosts: tuple[Namespace, Namespace]
+) -> None:
+    path = quick.write(text(gateway(hosts[1])))
+    before = quick.snapshot()
+    quick.up(path)
+    wait_until(lambda: filtered(quick), 5, "every thread's system calls to be filtered")
+    for thread in statuses(quick):
+        kept = {number for number in range(64) if int(thread["CapPrm"], 16) >> number & 1}
+        assert kept <= KEPT_BY_ROOT
+        assert thread["CapEff"] == thread["CapPrm"]
+        assert {thread[f"Cap{name}"].strip("0") for name in ("Inh", "Bnd", "Amb")} == {""}
+        assert thread["NoNewPrivs"] == "1"
+    quick.host.run("ping", "-n", "-c1", "-W5", "10.0.0.2")
+    quick.host.run("wg", "set", "wg0", "fwmark", "7", "listen-port", "555")
+    quick.host.run("ping", "-n", "-c1", "-W5", "10.0.0.2")
+    quick.down(path)
+    assert quick.snapshot() == before
+    wait_until(lambda: quick.processes() == [], 10, lambda: f"{quick.processes()} to end")
+
+
+def test_sandbox_can_be_switched_off(quick: QuickHost, hosts: tuple[Namespace, Namespace]) -> None:
+    path = quick.write(text(gateway(hosts[1])))
+    quick.up(path, WGPY_SANDBOX="off")
+    assert {thread["Seccomp"] for thread in statuses(quick)} == {"0"}
+    quick.down(path)
 
 
 @pytest.mark.parametrize("number", ["TERM", "KILL"])

@@ -4,6 +4,7 @@ h1: wg0, alone; where there is traffic, 10.99.0.1 ─── 10.99.0.2 :h2
 """
 
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -251,3 +252,26 @@ def test_descriptors_may_be_handed_in(h1: Namespace) -> None:
     assert h1.run("ss", "-Hlun", "sport = :4444")
     process.signal(signal.SIGTERM)
     assert process.wait(5) == 0
+
+
+STRANGER = """
+import os, socket, sys
+os.setresuid(65534, 65534, 65534)
+with socket.socket(socket.AF_UNIX) as client:
+    client.connect(sys.argv[1])
+    client.settimeout(5)
+    try:
+        client.sendall(b"get=1\\n\\n")
+        print("heard", client.recv(999))
+    except (BrokenPipeError, ConnectionResetError):
+        print("heard", b"")
+"""
+
+
+def test_the_control_socket_is_roots_and_hears_nobody_else_even_with_its_mode_loosened(h1: Namespace) -> None:
+    start(h1)
+    assert h1.run("stat", "-c", "%a %u %g", SOCKET).split() == ["600", "0", "0"]
+    refused = h1.result(sys.executable, "-c", STRANGER, SOCKET)
+    assert "PermissionError" in refused.stderr
+    h1.run("chmod", "0777", SOCKET)
+    assert h1.run(sys.executable, "-c", STRANGER, SOCKET).strip() == "heard b''"

@@ -6,7 +6,7 @@ the interface is deleted or the socket file removed; then neither is left behind
 Environment: WG_TUN_FD, WG_UAPI_FD, WG_UDP_FD (descriptors handed in), WG_PROCESS_FOREGROUND=1, LOG_LEVEL
 (verbose, debug, error, silent); WGPY_DISABLE (a comma list of offloads), WGPY_AEAD; WGPY_TIMINGS and
 WGPY_ROSENPASS_TIMERS for test labs; WGPY_KEY_LOG is in wgpy.key_log, what `wgpy up` arranges in
-wgpy.quick.handover.
+wgpy.quick.handover, WGPY_SANDBOX in wgpy.sandbox.
 
 Most imports wait until they are needed: numpy starts threads, and neither the fork nor the giving up of
 privileges may happen beside any.
@@ -15,7 +15,6 @@ Digest: section 17.
 """
 
 import asyncio
-import ctypes
 import logging
 import os
 import resource
@@ -39,9 +38,6 @@ logger = logging.getLogger(__name__)
 
 USAGE: Final = "usage: wgpyd [-f|--foreground] INTERFACE"
 READY: Final = b"r"
-
-_MCL_CURRENT_FUTURE_ONFAULT: Final = 1 | 2 | 4
-_CAP_IPC_LOCK: Final = 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +93,7 @@ def _detach(arguments: Arguments) -> int:
 
 
 def _run(arguments: Arguments, ready_fd: int = -1) -> int:
-    from wgpy import log
+    from wgpy import log, sandbox
     from wgpy.quick.handover import Handover
 
     log.set_up(arguments.interface, os.environ.get("LOG_LEVEL", "error"))
@@ -106,6 +102,8 @@ def _run(arguments: Arguments, ready_fd: int = -1) -> int:
         return 1
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy compares here, it does no algebra
     harden(keeps_privileges=handover.user is None)
+    if sandbox.is_wanted(os.environ):
+        sandbox.enter(os.environ, stays_root=handover.user is None)
     import uvloop
 
     return uvloop.run(Daemon(arguments.interface, handover, ready_fd).run())
@@ -143,6 +141,8 @@ class Daemon:
             await server.start()
             try:
                 self._listen_to_signals()
+                if self._handover.setup_fd is None:
+                    _seal()
                 self._report_ready()
                 await self._ended.wait()
             finally:
@@ -173,17 +173,22 @@ class Daemon:
 
     def _leave(self) -> None:
         # `wgpy down` deletes the interface in the end, and with it us.
-        if self._handover.leave() is None:
+        if not self._handover.leave():
             self._ended.set()
 
     def _on_setup(self) -> None:
+        from wgpy.locked_memory import lock_present
+
         assert self._handover.setup_fd is not None
         asyncio.get_running_loop().remove_reader(self._handover.setup_fd)
         if not self._handover.read_setup():
             self._leave()  # `up` died: undo what it had done
             return
         try:
+            if self._handover.user is not None:
+                lock_present()
             self._handover.set_up_done()
+            _seal()
         except WgpyError:
             logger.exception("privileges could not be dropped: leaving")
             self._ended.set()
@@ -247,21 +252,21 @@ def _seconds(text: str) -> dict[str, float]:
 
 def harden(*, keeps_privileges: bool) -> None:
     """No core dump, no ptrace by equals, no swap where that is allowed."""
+    from wgpy.locked_memory import lock
     from wgpy.privileges import keep_out_of_dumps
 
     keep_out_of_dumps()
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # Locking future pages without the capability would turn the limit into failing allocations.
-    if keeps_privileges and _may_lock():
-        ctypes.CDLL(None).mlockall(_MCL_CURRENT_FUTURE_ONFAULT)
+    if complaint := lock(keeps_privileges=keeps_privileges):
+        print(f"Warning: {complaint}", file=sys.stderr)  # noqa: T201
 
 
-def _may_lock() -> bool:
-    from wgpy.privileges import effective
+def _seal() -> None:
+    from wgpy import sandbox
 
-    unlimited = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] == resource.RLIM_INFINITY
-    return unlimited or effective(_CAP_IPC_LOCK)
+    if sandbox.is_wanted(os.environ):
+        sandbox.seal()
 
 
 def _open_tun(interface: str) -> "Tun":

@@ -1,14 +1,16 @@
 """Giving up privileges for good: another user, no capability, no way back.
 
 Capabilities, the bounding set and no_new_privs belong to single threads. So it goes in two halves: what
-concerns gaining privileges anew is given up before there is a second thread (every later one inherits it);
-the user is changed later, which glibc does in all threads, and with that change the kernel empties each
-thread's capability sets. Descriptors stay open.
+concerns gaining privileges anew, and what root can do without, is given up before there is a second thread
+(every later one inherits it); the user is changed later, which glibc does in all threads, and with that
+change the kernel empties each thread's capability sets. Descriptors stay open.
 """
 
 import ctypes
 import os
 import pwd
+import struct
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,8 +24,13 @@ PR_SET_NO_NEW_PRIVS = 38
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_CLEAR_ALL = 4
 CAPABILITIES_MAX = 64
+CAP_DAC_READ_SEARCH = 2
 CAP_SETPCAP = 8
+CAP_NET_BIND_SERVICE = 10
 CAP_NET_ADMIN = 12
+CAP_NET_RAW = 13
+CAP_IPC_LOCK = 14
+CAPABILITY_VERSION_3 = 0x20080522
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -55,24 +62,59 @@ def effective(capability: int) -> bool:
     return bool(capability_sets()[os.getpid()].effective >> capability & 1)
 
 
-def become(user: str) -> None:
-    """Become `user` with its own group alone and an empty capability set, in every thread.
+def keep_only(capabilities: Collection[int]) -> None:
+    """Give up every other capability, for good where `renounce_gaining` came before.
+
+    Call it while the process has one thread.
 
     Raises:
-        PermissionMissing: we are not root.
-        WgpyError: no such user, or a thread kept a capability.
+        WgpyError: the kernel refuses.
+    """
+    own = capability_sets()[os.getpid()]
+    wanted = sum(1 << capability for capability in capabilities) & own.permitted
+    low, high = wanted & 0xFFFFFFFF, wanted >> 32
+    header = struct.pack("=Ii", CAPABILITY_VERSION_3, 0)
+    if _libc.capset(header, struct.pack("=6I", low, low, 0, high, high, 0)) != 0:
+        raise WgpyError(f"capset: {os.strerror(ctypes.get_errno())}")
+
+
+class Account(NamedTuple):
+    """Whom to become."""
+
+    name: str
+    uid: int
+    gid: int
+
+
+def account_of(user: str) -> Account:
+    """Look a user up, while the files that say so may still be read.
+
+    Raises:
+        WgpyError: no such user.
     """
     try:
         entry = pwd.getpwnam(user)
     except KeyError:
         raise WgpyError(f"no user {user} here") from None
+    return Account(user, entry.pw_uid, entry.pw_gid)
+
+
+def become(account: Account) -> None:
+    """Become another user with its own group alone and an empty capability set, in every thread.
+
+    Raises:
+        PermissionMissing: we are not root.
+        WgpyError: a thread kept a capability.
+    """
+    user, uid, gid = account
     _prctl(PR_SET_KEEPCAPS, 0)
     try:
         os.setgroups([])
-        os.setresgid(entry.pw_gid, entry.pw_gid, entry.pw_gid)
-        os.setresuid(entry.pw_uid, entry.pw_uid, entry.pw_uid)
+        os.setresgid(gid, gid, gid)
+        os.setresuid(uid, uid, uid)
     except PermissionError:
         raise PermissionMissing(f"cannot become {user}: only root can become another user") from None
+    keep_out_of_dumps()  # changing the user has reset that
     for thread, sets in capability_sets().items():
         if any(sets):
             raise WgpyError(f"thread {thread} kept capabilities after becoming {user}")

@@ -75,7 +75,7 @@ def open_listener(interface: str, directory: Path = DIRECTORY) -> socket.socket:
     previous = os.umask(0o022)
     try:
         directory.mkdir(mode=0o755, parents=True, exist_ok=True)
-        os.umask(0o077)
+        os.umask(0o177)
         _remove_stale(path)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:

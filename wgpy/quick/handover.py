@@ -8,26 +8,31 @@ By environment:
     WGPY_USER       whom to become when the host is set up
     WGPY_LEAVE      the configuration file: on TERM and INT run `wgpy down` on it, on HUP `wgpy reload`
     WGPY_DETACHED   standard error goes nowhere once the host is set up, unless LOG_LEVEL asks for a log
+    WGPY_READS      a colon list of directories: what the device process may read later, besides programs
 
-With `up -f` WGPY_LEAVE is not set: the parent does these things.
+With `up -f` WGPY_LEAVE is not set: the parent does these things. Else an attendant, which is outside the
+sandbox of the device process.
 """
 
 import os
-import subprocess
-import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from wgpy import privileges
-from wgpy.quick.programs import clean_environment
+from wgpy.quick import attendant
+from wgpy.quick.attendant import Attendant
 
 GO = b"g"
 DONE = b"d"
 
 
-def arrangement(config: str, user: str | None, supervised: bool, detached: bool) -> dict[str, str]:
+def arrangement(
+    config: str, user: str | None, supervised: bool, detached: bool, reads: Iterable[str] = ()
+) -> dict[str, str]:
     """The variables that `up` gives to the device process."""
-    variables = {"WGPY_USER": user} if user is not None else {}
+    variables = {"WGPY_READS": ":".join(reads)}
+    if user is not None:
+        variables["WGPY_USER"] = user
     if not supervised:
         variables["WGPY_LEAVE"] = config
     if detached:
@@ -35,7 +40,7 @@ def arrangement(config: str, user: str | None, supervised: bool, detached: bool)
     return variables
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Handover:
     """The device process's end."""
 
@@ -43,6 +48,8 @@ class Handover:
     user: str | None = None
     config: str | None = None
     detached: bool = False
+    _attendant: Attendant | None = field(default=None, compare=False)
+    _account: privileges.Account | None = field(default=None, compare=False)
 
     @classmethod
     def take(cls, environment: Mapping[str, str]) -> "Handover":
@@ -56,14 +63,19 @@ class Handover:
         )
 
     def prepare(self) -> bool:
-        """Call once, before there is a second thread. False: `up` died, end without a trace."""
-        if self.setup_fd is None:
-            return True
-        os.set_inheritable(self.setup_fd, False)
-        if os.read(self.setup_fd, 1) != GO:
-            return False
+        """Call once, before there is a second thread. False: `up` died, end without a trace.
+
+        Raises:
+            WgpyError: there is no such user.
+        """
+        if self.setup_fd is not None:
+            os.set_inheritable(self.setup_fd, False)
+            if os.read(self.setup_fd, 1) != GO:
+                return False
         if self.user is not None:
-            privileges.renounce_gaining()
+            self._account = privileges.account_of(self.user)
+        elif self.config is not None:
+            self._attendant = Attendant(self.config)
         return True
 
     def read_setup(self) -> bool:
@@ -82,21 +94,17 @@ class Handover:
             for number in (1, 2):
                 os.dup2(null, number)
             os.close(null)
-        if self.user is not None:
-            privileges.become(self.user)
+            self._tell(attendant.QUIET)
+        if self._account is not None:
+            privileges.become(self._account)
 
-    def leave(self) -> "subprocess.Popen[bytes] | None":
-        """Have `wgpy down` run, which deletes the interface at its end; None: close the device yourself."""
-        return self._wgpy("down", "--leaving")
+    def leave(self) -> bool:
+        """Have `wgpy down` run, which deletes the interface at its end; False: close the device yourself."""
+        return self._tell(attendant.LEAVE)
 
-    def reload(self) -> "subprocess.Popen[bytes] | None":
-        """Have the configuration re-read as by syncconf; None: nothing is known of one."""
-        return self._wgpy("reload")
+    def reload(self) -> bool:
+        """Have the configuration re-read as by syncconf; False: nothing is known of one."""
+        return self._tell(attendant.RELOAD)
 
-    def _wgpy(self, *words: str) -> "subprocess.Popen[bytes] | None":
-        if self.config is None or self.user is not None:
-            return None
-        argv = [sys.executable, "-P", "-m", "wgpy", *words, "--", self.config]
-        return subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, env=clean_environment(), start_new_session=True
-        )
+    def _tell(self, order: bytes) -> bool:
+        return self._attendant is not None and self._attendant.tell(order)

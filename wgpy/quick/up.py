@@ -10,6 +10,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from ipaddress import ip_address
 from pathlib import Path
 from types import FrameType
 
@@ -87,7 +88,8 @@ def up(name: str, wishes: Wishes) -> process.DeviceProcess:
         _refuse_existing(file.interface, descriptors, rtnl)
         attempt = _Attempt(file, rosenpass, descriptors, rtnl)
         try:
-            arranged = arrangement(str(file.path), user, wishes.supervised, wishes.detached)
+            reads = readable(file, rosenpass)
+            arranged = arrangement(str(file.path), user, wishes.supervised, wishes.detached, reads)
             device = attempt.run(arranged, wishes.detached)
             # It stands. What comes now waits for `stay`, or for our end: nobody would undo it here any more.
             signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
@@ -96,6 +98,30 @@ def up(name: str, wishes: Wishes) -> process.DeviceProcess:
             with _signals_wait():
                 attempt.abandon()
             raise
+
+
+def readable(file: QuickFile, rosenpass: RosenpassSettings | None) -> list[str]:
+    """The directories the device process may read later: where keys are, and all of /etc to resolve names.
+
+    /etc as a whole, because its resolv.conf may be exchanged for another file while the tunnel stands.
+    """
+    directories = {str(file.path.parent.resolve())}
+    if rosenpass is not None:
+        paths = [rosenpass.public_key, rosenpass.secret_key]
+        for peer in rosenpass.peers:
+            paths += filter(None, (peer.rosenpass_public_key, peer.preshared_key))
+        directories |= {str(Path(path).resolve().parent) for path in paths}
+        if any(peer.outside is not None and not _is_address(peer.outside.host) for peer in rosenpass.peers):
+            directories.add("/etc")
+    return sorted(directories)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
 
 
 class _Attempt:

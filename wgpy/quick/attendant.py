@@ -1,0 +1,69 @@
+"""What a detached device process leaves outside its sandbox: who can run `wgpy down` and `wgpy reload`.
+
+A fork of it from before it had a key, a thread or a descriptor. It knows the configuration's path, takes two
+orders and no arguments, and ends when the device process does.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from types import FrameType
+from typing import Final, NoReturn
+
+from wgpy.quick.programs import clean_environment
+
+LEAVE: Final = b"l"
+RELOAD: Final = b"r"
+QUIET: Final = b"q"  # the terminal is nobody's any more
+
+_WORDS: Final = {LEAVE: ("down", "--leaving"), RELOAD: ("reload",)}
+
+
+class Attendant:
+    """The device process's end of the pipe."""
+
+    def __init__(self, config: str) -> None:
+        read_end, self._orders = os.pipe()
+        if os.fork() == 0:
+            _attend(config, read_end)
+        os.close(read_end)
+
+    def tell(self, order: bytes) -> bool:
+        """LEAVE, RELOAD or QUIET; it is not waited for. False: somebody has ended it."""
+        try:
+            os.write(self._orders, order)
+        except BrokenPipeError:
+            return False
+        return True
+
+
+def _attend(config: str, orders: int) -> NoReturn:
+    """Until the device process has ended."""
+    os.dup2(orders, 0)
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, _ignore)  # a handler, since SIG_IGN would be inherited
+    while order := os.read(0, 1):
+        if order == QUIET:
+            _let_go_of_the_terminal()
+        else:
+            _run(_WORDS[order], config)
+    os._exit(0)
+
+
+def _run(words: tuple[str, ...], config: str) -> None:
+    argv = [sys.executable, "-P", "-m", "wgpy", *words, "--", config]
+    done = subprocess.Popen(argv, stdin=subprocess.DEVNULL, env=clean_environment(), start_new_session=True)
+    done.wait()
+
+
+def _let_go_of_the_terminal() -> None:
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    for number in (1, 2):
+        os.dup2(null, number)
+    os.close(null)
+
+
+def _ignore(_: int, __: FrameType | None) -> None:
+    """The device process was meant too, and says what is to be done."""
