@@ -288,7 +288,7 @@ def _read_peer(value: dict[str, Any]) -> PeerSettings:
 
 
 def _text(value: object) -> str:
-    if not isinstance(value, str):
+    if not isinstance(value, str) or "\0" in value:
         raise TypeError("text expected")
     return value
 
@@ -302,6 +302,6 @@ def _text_or_none(value: object) -> str | None:
 
 
 def _port(value: object) -> int:
-    if not isinstance(value, int) or not 0 < value <= 0xFFFF:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= 0xFFFF:
         raise ValueError("a port is a number from 1 to 65535")
     return value

@@ -6,6 +6,7 @@ stale and is removed. Kernel interfaces are not looked for: this tool is for hos
 
 import errno
 import json
+import math
 import os
 import socket
 import stat
@@ -103,7 +104,11 @@ def status(interface: str, directory: Path = DIRECTORY) -> Mapping[str, object] 
     Raises:
         NoSuchInterface, PermissionMissing, Refused, ReplyError: in words.
     """
-    reply = _ask(interface, b"wgpy=1\n\n", directory)
+    return read_status_reply(interface, _ask(interface, b"wgpy=1\n\n", directory))
+
+
+def read_status_reply(interface: str, reply: str) -> Mapping[str, object] | None:
+    """What an interface answered to wgpy=1; as status."""
     if not reply:
         return None  # others hang up on a line they do not know
     number = parse_errno(reply)
@@ -112,12 +117,23 @@ def status(interface: str, directory: Path = DIRECTORY) -> Mapping[str, object] 
     if number:
         return None  # ... or answer with an errno
     try:
-        extra = json.loads(reply.partition("\n")[0].removeprefix("status="))
-    except ValueError:
+        extra = json.loads(
+            reply.partition("\n")[0].removeprefix("status="),
+            parse_constant=_finite,
+            parse_float=_finite,
+        )
+    except (ValueError, RecursionError):
         extra = None
     if not isinstance(extra, dict):
         raise ReplyError(f"{interface}: the status it answers is not what this version understands")
     return extra
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("not a number that we would write")
+    return number
 
 
 def configure_rosenpass(

@@ -9,12 +9,14 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..constants import DEFAULT_SUITE, DEFAULT_TIMERS, SECOND, SUITES, Suite, Timers
 from ..errors import ConfigError
 from ..hash_domains import WIREGUARD_PSK, OskLabel
-from .values import HostPort, WireguardOutput, read_host_port, read_listen
+from .values import HostPort, WireguardOutput, read_host_port, read_listen, read_path, shown
+
+T = TypeVar("T")
 
 TOP_KEYS = {"public_key", "secret_key", "listen", "verbosity", "peers", "timers", "single_port"}
 PEER_KEYS = {
@@ -75,6 +77,8 @@ def load(path: Path) -> ExchangeConfig:
         raise ConfigError("not a text file", str(path)) from None
     except tomllib.TOMLDecodeError as error:
         raise _syntax_error(path, error) from None
+    except (ValueError, RecursionError):  # a number of thousands of digits, brackets thousands deep
+        raise ConfigError("not TOML that anybody wrote: a value is too long or too deep", str(path)) from None
     return _Reader(path, text).config(table)
 
 
@@ -199,20 +203,27 @@ class _Reader:
         value = table.get(key)
         if value is not None and not isinstance(value, str):
             raise self._error(at, key, "must be a text in quotes")
+        if value is not None and "\0" in value:
+            raise self._error(at, key, "has a zero byte in it")
         return value
 
     def _path_of(self, table: Mapping[str, Any], at: str, key: str) -> Path | None:
         text = self._text(table, at, key)
-        return Path(text).expanduser() if text is not None else None
+        try:
+            return read_path(text) if text is not None else None
+        except ValueError as error:
+            raise self._error(at, key, str(error)) from None
 
     def _list_of(self, table: Mapping[str, Any], at: str, key: str, kind: type) -> list[Any]:
         value = table.get(key, [])
         if not isinstance(value, list) or not all(isinstance(item, kind) for item in value):
             raise self._error(at, key, "must be a list of " + ("texts" if kind is str else "tables"))
+        if any(isinstance(item, str) and "\0" in item for item in value):
+            raise self._error(at, key, "has a zero byte in it")
         return value
 
     def _error(self, at: str, key: str, message: str) -> ConfigError:
-        return ConfigError(f"`{key}` {message}", self._where(at + key))
+        return ConfigError(f"`{shown(key)[1:-1]}` {message}", self._where(at + key))
 
     def _where(self, at: str) -> str:
         line = self._lines.get(at)
@@ -248,9 +259,9 @@ def from_words(words: Sequence[str]) -> ExchangeConfig:
         word = queue.pop(0)
         match word:
             case "public-key":
-                own["public_key"] = Path(_argument(queue, word)).expanduser()
+                own["public_key"] = _value(read_path, _argument(queue, word), word)
             case "secret-key" | "private-key":
-                own["secret_key"] = Path(_argument(queue, word)).expanduser()
+                own["secret_key"] = _value(read_path, _argument(queue, word), word)
             case "listen":
                 own["listen"] += (_value(read_listen, _argument(queue, word), word),)
             case "verbose":
@@ -272,13 +283,13 @@ def _peer_from_words(queue: list[str], number: int) -> PeerEntry:
         word = queue.pop(0)
         match word:
             case "public-key":
-                found["public_key"] = Path(_argument(queue, word)).expanduser()
+                found["public_key"] = _value(read_path, _argument(queue, word), word)
             case "endpoint":
                 found["endpoint"] = _value(read_host_port, _argument(queue, word), word)
             case "preshared-key":
-                found["pre_shared_key"] = Path(_argument(queue, word)).expanduser()
+                found["pre_shared_key"] = _value(read_path, _argument(queue, word), word)
             case "outfile":
-                found["key_out"] = Path(_argument(queue, word)).expanduser()
+                found["key_out"] = _value(read_path, _argument(queue, word), word)
             case "wireguard":
                 found["wireguard"] = _wireguard_from_words(queue)
             case _:
@@ -306,7 +317,7 @@ def _argument(queue: list[str], word: str) -> str:
     return queue.pop(0)
 
 
-def _value(read: Callable[[str], HostPort], text: str, word: str) -> HostPort:
+def _value(read: Callable[[str], T], text: str, word: str) -> T:
     try:
         return read(text)
     except ValueError as error:

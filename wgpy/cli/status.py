@@ -6,7 +6,7 @@ The standard part is read with get=1 from any userspace implementation; ours ans
 import contextlib
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +57,17 @@ class InterfaceStatus:
 def read_status(name: str) -> InterfaceStatus:
     """Ask one interface for everything it knows."""
     interface, extra = read_interface(name), uapi_client.status(name)
+    return InterfaceStatus(interface, extra, peers_of(name, interface.state.peers, extra))
+
+
+def peers_of(
+    name: str, peers: Sequence[PeerState], extra: Mapping[str, Any] | None
+) -> tuple[PeerStatus, ...]:
+    """Join each peer's standard state with what the interface says itself.
+
+    Raises:
+        WgpyError: it speaks another version of this.
+    """
     if extra is not None and extra.get("schema") != SCHEMA:
         raise WgpyError(
             f"{name}: runs another version of wgpy; restart it, or use the `wgpy` it was started with"
@@ -65,10 +76,9 @@ def read_status(name: str) -> InterfaceStatus:
     extras = {
         peer.get("public_key"): peer
         for peer in (listed if isinstance(listed, list) else ())
-        if isinstance(peer, dict)
+        if isinstance(peer, dict) and isinstance(peer.get("public_key"), str)
     }
-    peers = tuple(PeerStatus(p, extras.get(key_text(p.public_key), {})) for p in interface.state.peers)
-    return InterfaceStatus(interface, extra, peers)
+    return tuple(PeerStatus(peer, extras.get(key_text(peer.public_key), {})) for peer in peers)
 
 
 @click.command()
@@ -226,7 +236,7 @@ def _interface_lines(status: InterfaceStatus, style: Style) -> Iterator[str]:
     for key, words in (("mtu", "mtu"), ("aead", "cipher"), ("fingerprint", "rosenpass fingerprint")):
         if extra.get(key):
             yield f"  {words}: {extra[key]}"
-    if extra.get("features"):
+    if isinstance(extra.get("features"), list) and extra["features"]:
         yield f"  features: {', '.join(map(str, extra['features']))}"
     drops = _counts(extra.get("drops"))
     if drops:

@@ -67,16 +67,16 @@ class Journal:
             WgpyError: it is not a journal of this version.
         """
         try:
-            text = path.read_text(encoding="utf-8")
+            data = path.read_bytes()
         except FileNotFoundError:
             return None
-        lines = text.split("\n")[:-1]
+        lines = data.split(b"\n")[:-1]
         if not lines:
             return None
         try:
             records = [json.loads(line) for line in lines]
             return cls._from(path, records)
-        except (ValueError, TypeError, AttributeError, KeyError) as error:
+        except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
             raise WgpyError(f"{path}: not a journal of this wgpy; undo by hand and delete it") from error
 
     @classmethod
