@@ -149,6 +149,7 @@ class Flood(threading.Thread):
                 self.sent += 1
 
 
+@pytest.mark.flaky(reruns=1)  # five seconds of a machine that is seldom ours alone
 @pytest.mark.parametrize("many", [False, True], ids=["one source", "sixty thousand sources"])
 @pytest.mark.parametrize("cookies", [True, False], ids=["peer with cookies", "peer without"])
 def test_under_1000_forged_init_hello_per_second_a_peer_completes_within_5_s(
