@@ -157,7 +157,11 @@ def _watch(interface: str | None) -> None:
                 shown = page(read_all(interface), int(time.time()))
             except WgpyError as error:
                 shown = _text(str(error))
-            live.update(shown, refresh=True)
+            if console.is_terminal:
+                live.update(shown, refresh=True)
+            else:  # rich would keep it until the end
+                console.print(shown, soft_wrap=True)
+                console.file.flush()
             time.sleep(REDRAW_S)
 
 
