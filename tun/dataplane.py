@@ -191,6 +191,17 @@ class DataPlane:
                 return [ip_network((_ip_of_c(out[i].prefix), out[i].bits)) for i in range(count)]
             size = count
 
+    def peer_text(self, peer: int) -> tuple[str, tuple[str, ...]]:
+        """Return the endpoint, empty if not known, and the prefixes in their order, as UAPI writes them."""
+        size = 1024
+        while True:
+            out = ffi.new("char[]", size)
+            length = check(lib.dp_peer_text(self._handle, peer, out, size), "show a peer")
+            if length <= size:
+                endpoint, *prefixes = bytes(ffi.buffer(out, length)).decode("ascii").splitlines()
+                return endpoint, tuple(prefixes)
+            size = length
+
     def allowed_ip_lookup(self, ip: IpAddress) -> int | None:
         """Return the peer of the longest prefix that holds this address."""
         peer = ffi.new("uint32_t *")

@@ -12,10 +12,10 @@ import errno
 import hmac
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -35,15 +35,14 @@ from wgpy.model import (
     Endpoint,
     Instant,
     PeerNumber,
-    PeerState,
     PeerUpdate,
     PrivateKey,
     PublicKey,
-    SocketAddress,
 )
 from wgpy.noise_native import NativeNoise
 from wgpy.peer import Peer
 from wgpy.post_quantum import PostQuantum
+from wgpy.replies import Replies
 from wgpy.rosenpass_settings import RosenpassSettings
 from wgpy.tunnel import Tunnel
 
@@ -116,6 +115,7 @@ class Device:
         self._options = options
         self._keepalive = np.zeros(options.max_peers, np.uint64)
         self._added: dict[PeerNumber, Instant] = {}
+        self._replies = Replies(self._dataplane, self.tunnel, self.post_quantum, self._added)
         self._adopted = sockets
         self._sockets: UdpSockets | None = None
         self._port = sockets.port if sockets is not None else 0
@@ -174,15 +174,15 @@ class Device:
 
     # -- what UAPI asks
 
-    def state(self) -> DeviceState:
-        """Everything a get=1 shows."""
+    def answer_get(self) -> Iterator[bytes]:
+        """The reply to get=1, in pieces."""
         identity = self.tunnel.identity
-        return DeviceState(
-            identity.private_key if identity is not None else None,
-            self._port,
-            self._mark,
-            tuple(self._peer_state(peer) for peer in self.tunnel.peers()),
-        )
+        private_key = identity.private_key if identity is not None else None
+        return self._replies.get(DeviceState(private_key, self._port, self._mark, ()))
+
+    def answer_status(self) -> Iterator[bytes]:
+        """The reply to our own request, in pieces; no secrets."""
+        return self._replies.status(self._report())
 
     def apply(self, update: DeviceUpdate) -> None:
         """Do a whole set=1.
@@ -206,28 +206,6 @@ class Device:
                 self._apply_peer(section)
         finally:
             self._dispatch.perform()
-
-    def extra_state(self) -> Mapping[str, object]:
-        """What our own request shows: JSON values, no secrets."""
-        now = boot_time()
-        identity = self.tunnel.identity
-        return {
-            "schema": 1,
-            "interface": self._tun.name,
-            "public_key": report.base64_text(identity.public_key) if identity is not None else None,
-            "listen_port": self._port,
-            "fwmark": self._mark,
-            "mtu": self._mtu,
-            "features": report.feature_names(self._dataplane.features),
-            "aead": self._dataplane.aead_name,
-            "drops": {
-                **self._dataplane.drops,
-                **self._dispatch.refused,
-                **self.post_quantum.drops,
-            },
-            "fingerprint": self.post_quantum.fingerprint,
-            "peers": [self._peer_report(peer, now) for peer in self.tunnel.peers()],
-        }
 
     async def configure_rosenpass(self, settings: RosenpassSettings | None) -> None:
         """Run the exchange by these settings from now on; WgpyError says why not."""
@@ -343,33 +321,23 @@ class Device:
         self._keepalive[peer.number] = 0
         self.post_quantum.peer_removed(peer)
 
-    # -- reports
-
-    def _peer_state(self, peer: Peer) -> PeerState:
-        record = self._dataplane.records[peer.number]
-        return PeerState(
-            public_key=peer.public_key,
-            preshared_key=peer.ring.configured,
-            endpoint=self._endpoint(peer.number),
-            last_handshake=peer.last_handshake,
-            tx_bytes=int(record["tx_bytes"]),
-            rx_bytes=int(record["rx_bytes"]),
-            persistent_keepalive=peer.timers.persistent_keepalive // SECOND,
-            allowed_ips=tuple(self._dataplane.allowed_ips(peer.number)),
-        )
-
-    def _endpoint(self, number: PeerNumber) -> SocketAddress | None:
-        found = self._dataplane.peer_endpoint(number)
-        if found is None:
-            return None
-        return SocketAddress(found.remote.ip, found.remote.port, found.remote.scope_id)
-
-    def _peer_report(self, peer: Peer, now: Instant) -> dict[str, object]:
-        record: Any = self._dataplane.records[peer.number]
-        policy, added = self.post_quantum.policy_of(peer.number), self._added[peer.number]
+    def _report(self) -> dict[str, object]:
+        identity = self.tunnel.identity
         return {
-            **report.peer_report(self._peer_state(peer), peer, record, policy, added, now, self._timings),
-            "fingerprint": self.post_quantum.fingerprint_of(peer.public_key),
+            "schema": 1,
+            "interface": self._tun.name,
+            "public_key": report.base64_text(identity.public_key) if identity is not None else None,
+            "listen_port": self._port,
+            "fwmark": self._mark,
+            "mtu": self._mtu,
+            "features": report.feature_names(self._dataplane.features),
+            "aead": self._dataplane.aead_name,
+            "drops": {
+                **self._dataplane.drops,
+                **self._dispatch.refused,
+                **self.post_quantum.drops,
+            },
+            "fingerprint": self.post_quantum.fingerprint,
         }
 
     # -- events and time

@@ -125,6 +125,34 @@ class PeerState:
 
 
 @dataclass(frozen=True, slots=True)
+class ShownPeer:
+    """A PeerState on its way out. Addresses are text: ten thousand peers' worth of objects take a second."""
+
+    public_key: PublicKey
+    preshared_key: PresharedKey = field(repr=False)  # zeros = none
+    endpoint: str  # empty = not known
+    last_handshake: WallTime  # 0 = never
+    tx_bytes: int
+    rx_bytes: int
+    persistent_keepalive: int  # seconds, 0 = off
+    allowed_ips: tuple[str, ...]
+
+    @classmethod
+    def of(cls, peer: PeerState) -> "ShownPeer":
+        """The same peer."""
+        return cls(
+            peer.public_key,
+            peer.preshared_key,
+            str(peer.endpoint) if peer.endpoint is not None else "",
+            peer.last_handshake,
+            peer.tx_bytes,
+            peer.rx_bytes,
+            peer.persistent_keepalive,
+            tuple(map(prefix_text, peer.allowed_ips)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceState:
     """A whole UAPI get=1."""
 

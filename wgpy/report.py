@@ -1,14 +1,13 @@
 """What the device tells about itself beyond `wg show`, as JSON values. Pure; no secret enters."""
 
 import base64
-from typing import Any
+from collections.abc import Iterable
 
 from wgpy.constants import Timings
-from wgpy.model import SECOND, Instant, PeerState, Policy, PskKind, prefix_text
+from wgpy.model import SECOND, Instant, Policy, PskKind, ShownPeer
 from wgpy.peer import Peer
 from wgpy.quantum import Standing, quantum_state
 from wgpy.timers import Activity
-from wgpy.watch import activity_of
 
 # DP_FEATURE_* of dataplane.h, lowest bit first.
 _FEATURES = ("tso", "uso", "udp_gso", "udp_gro", "tun_coalesce", "ecn", "icmp")
@@ -24,17 +23,20 @@ def feature_names(features: int) -> list[str]:
     return [name for bit, name in enumerate(_FEATURES) if features >> bit & 1]
 
 
+COUNTERS = ("staged", "tx_gated", "rx_gated", "rx_dropped", "rx_replayed", "tx_dropped")
+
+
 def peer_report(
-    state: PeerState,
+    shown: ShownPeer,
     peer: Peer,
-    record: Any,  # noqa: ANN401  (one row of Records)
+    activity: Activity,
+    counts: Iterable[int],
     policy: Policy,
     added: Instant,
     now: Instant,
     timings: Timings,
 ) -> dict[str, object]:
-    """One peer."""
-    activity = activity_of(record)
+    """One peer; `counts` are its record's COUNTERS."""
     standing = Standing(
         policy,
         peer.has_rosenpass,
@@ -45,13 +47,13 @@ def peer_report(
     )
     quantum = quantum_state(standing, activity, now, timings)
     return {
-        "public_key": base64_text(state.public_key),
-        "endpoint": str(state.endpoint) if state.endpoint is not None else None,
-        "allowed_ips": [prefix_text(prefix) for prefix in state.allowed_ips],
-        "last_handshake": state.last_handshake // SECOND,
-        "rx_bytes": state.rx_bytes,
-        "tx_bytes": state.tx_bytes,
-        "keepalive": state.persistent_keepalive,
+        "public_key": base64_text(shown.public_key),
+        "endpoint": shown.endpoint or None,
+        "allowed_ips": shown.allowed_ips,
+        "last_handshake": shown.last_handshake // SECOND,
+        "rx_bytes": shown.rx_bytes,
+        "tx_bytes": shown.tx_bytes,
+        "keepalive": shown.persistent_keepalive,
         "policy": policy.name.lower(),
         "quantum": {
             "state": quantum.state.value,
@@ -61,8 +63,7 @@ def peer_report(
             "since": quantum.since,
         },
         "session": session_report(activity, now, timings),
-        **{name: int(record[name]) for name in ("staged", "tx_gated", "rx_gated")},
-        **{name: int(record[name]) for name in ("rx_dropped", "rx_replayed", "tx_dropped")},
+        **dict(zip(COUNTERS, counts, strict=True)),
     }
 
 

@@ -10,7 +10,7 @@ One request or reply is lines `key=value` and an empty line.
 """
 
 import errno
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_network
 
@@ -21,13 +21,12 @@ from wgpy.model import (
     DeviceState,
     DeviceUpdate,
     IpNetwork,
-    PeerState,
     PeerUpdate,
     PresharedKey,
     PrivateKey,
     PublicKey,
+    ShownPeer,
     SocketAddress,
-    prefix_text,
 )
 from wgpy.rosenpass_settings import RosenpassSettings, from_lines
 
@@ -379,30 +378,37 @@ def format_status(json: str) -> bytes:
 
 def format_get(state: DeviceState) -> bytes:
     """The whole reply to get=1, errno=0 included."""
+    return format_device(state) + format_peers(map(ShownPeer.of, state.peers)) + format_errno(0)
+
+
+def format_device(state: DeviceState) -> bytes:
+    """How the reply to get=1 begins: all but its peers."""
     lines = []
     if state.private_key is not None and any(state.private_key):
-        lines.append(f"private_key={state.private_key.hex()}")
+        lines.append(f"private_key={state.private_key.hex()}\n")
     if state.listen_port:
-        lines.append(f"listen_port={state.listen_port}")
+        lines.append(f"listen_port={state.listen_port}\n")
     if state.fwmark:
-        lines.append(f"fwmark={state.fwmark}")
-    for peer in state.peers:
-        lines += _peer_lines(peer)
-    lines.append("errno=0\n\n")
-    return "\n".join(lines).encode("ascii")
+        lines.append(f"fwmark={state.fwmark}\n")
+    return "".join(lines).encode("ascii")
 
 
-def _peer_lines(peer: PeerState) -> Iterator[str]:
+def format_peers(peers: Iterable[ShownPeer]) -> bytes:
+    """Its middle; format_errno ends it."""
+    return "".join(map(_peer_text, peers)).encode("ascii")
+
+
+def _peer_text(peer: ShownPeer) -> str:
     seconds, nanoseconds = divmod(peer.last_handshake, SECOND)
-    yield f"public_key={peer.public_key.hex()}"
-    yield f"preshared_key={peer.preshared_key.hex()}"
-    yield "protocol_version=1"
-    if peer.endpoint is not None:
-        yield f"endpoint={peer.endpoint}"
-    yield f"last_handshake_time_sec={seconds}"
-    yield f"last_handshake_time_nsec={nanoseconds}"
-    yield f"tx_bytes={peer.tx_bytes}"
-    yield f"rx_bytes={peer.rx_bytes}"
-    yield f"persistent_keepalive_interval={peer.persistent_keepalive}"
-    for prefix in peer.allowed_ips:
-        yield f"allowed_ip={prefix_text(prefix)}"
+    endpoint = f"endpoint={peer.endpoint}\n" if peer.endpoint else ""
+    allowed_ips = "".join([f"allowed_ip={prefix}\n" for prefix in peer.allowed_ips])
+    return (
+        f"public_key={peer.public_key.hex()}\n"
+        f"preshared_key={peer.preshared_key.hex()}\n"
+        f"protocol_version=1\n{endpoint}"
+        f"last_handshake_time_sec={seconds}\n"
+        f"last_handshake_time_nsec={nanoseconds}\n"
+        f"tx_bytes={peer.tx_bytes}\n"
+        f"rx_bytes={peer.rx_bytes}\n"
+        f"persistent_keepalive_interval={peer.persistent_keepalive}\n{allowed_ips}"
+    )

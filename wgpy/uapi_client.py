@@ -107,8 +107,18 @@ def status(interface: str, directory: Path = DIRECTORY) -> Mapping[str, object] 
     return read_status_reply(interface, _ask(interface, b"wgpy=1\n\n", directory))
 
 
+def status_text(interface: str, directory: Path = DIRECTORY) -> str | None:
+    """The same as the JSON text that came, not yet looked into; errors likewise."""
+    return _status_text(interface, _ask(interface, b"wgpy=1\n\n", directory))
+
+
 def read_status_reply(interface: str, reply: str) -> Mapping[str, object] | None:
     """What an interface answered to wgpy=1; as status."""
+    text = _status_text(interface, reply)
+    return parse_status(interface, text) if text is not None else None
+
+
+def _status_text(interface: str, reply: str) -> str | None:
     if not reply:
         return None  # others hang up on a line they do not know
     number = parse_errno(reply)
@@ -116,12 +126,13 @@ def read_status_reply(interface: str, reply: str) -> Mapping[str, object] | None
         raise Refused(interface, number)
     if number:
         return None  # ... or answer with an errno
+    return reply.partition("\n")[0].removeprefix("status=")
+
+
+def parse_status(interface: str, text: str) -> Mapping[str, object]:
+    """Raises ReplyError where it is not a JSON object of ours."""
     try:
-        extra = json.loads(
-            reply.partition("\n")[0].removeprefix("status="),
-            parse_constant=_finite,
-            parse_float=_finite,
-        )
+        extra = json.loads(text, parse_constant=_finite, parse_float=_finite)
     except (ValueError, RecursionError):
         extra = None
     if not isinstance(extra, dict):
@@ -180,7 +191,7 @@ def _receive(connection: socket.socket) -> str:
     """Read up to the first empty line or the end."""
     reply = bytearray()
     while len(reply) <= REPLY_MAX:
-        data = connection.recv(1 << 16)
+        data = connection.recv(1 << 20)
         reply += data
         if not data or reply.endswith(b"\n\n"):
             return reply.decode("ascii", "replace")

@@ -7,18 +7,17 @@ CLIENTS_MAX the one that was silent longest goes. Whoever deletes the socket fil
 import asyncio
 import contextlib
 import errno
-import json
 import logging
 import os
 import socket
 import stat
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
 from wgpy.errors import WgpyError
-from wgpy.model import DeviceState, DeviceUpdate
+from wgpy.model import DeviceUpdate
 from wgpy.resolve import zone_index
 from wgpy.rosenpass_settings import RosenpassSettings
 from wgpy.uapi import (
@@ -29,10 +28,9 @@ from wgpy.uapi import (
     RequestParser,
     RosenpassRequest,
     SetRequest,
+    StatusRequest,
     format_errno,
-    format_get,
     format_refusal,
-    format_status,
 )
 
 logger = logging.getLogger(__name__)
@@ -47,14 +45,14 @@ WATCH_S = 1.0
 class Device(Protocol):
     """What the socket drives."""
 
-    def state(self) -> DeviceState:
-        """Everything a get=1 shows."""
+    def answer_get(self) -> Iterator[bytes]:
+        """The reply to get=1, in pieces between which the event loop may turn."""
+
+    def answer_status(self) -> Iterator[bytes]:
+        """The reply to wgpy=1, likewise."""
 
     def apply(self, update: DeviceUpdate) -> None:
         """Do a whole set=1; OSError carries the errno to answer."""
-
-    def extra_state(self) -> Mapping[str, object]:
-        """What wgpy=1 shows: JSON values only."""
 
     async def configure_rosenpass(self, settings: RosenpassSettings | None) -> None:
         """Run the exchange by these settings from now on; WgpyError or OSError says why not."""
@@ -210,33 +208,44 @@ class UapiServer:
             for request in parser.feed(data):
                 if isinstance(request, Hangup):
                     return
-                writer.write(await self._answer(request))
-                await writer.drain()
+                async for piece in self._answer(request):
+                    writer.write(piece)
+                    await writer.drain()
                 if isinstance(request, RefusedRequest) and request.close:
                     return
 
-    async def _answer(self, request: Request) -> bytes:
+    async def _answer(self, request: Request) -> AsyncIterator[bytes]:
         try:
             match request:
                 case GetRequest():
-                    return format_get(self._device.state())
-                case SetRequest(update):
-                    self._device.apply(update)
-                    return format_errno(0)
-                case RosenpassRequest(settings):
-                    await self._device.configure_rosenpass(settings)
-                    return format_errno(0)
-                case RefusedRequest(number):
-                    return format_errno(number)
-            return format_status(json.dumps(self._device.extra_state(), separators=(",", ":")))
+                    pieces = self._device.answer_get()
+                case StatusRequest():
+                    pieces = self._device.answer_status()
+                case _:
+                    pieces = iter((await self._done(request),))
+            for piece in pieces:
+                yield piece
+                await asyncio.sleep(0)
         except WgpyError as error:
-            return format_refusal(errno.EINVAL, str(error))
+            yield format_refusal(errno.EINVAL, str(error))
         except OSError as error:
             logger.info("a request was refused: %s", os.strerror(error.errno or errno.EIO))
-            return format_errno(error.errno or errno.EIO)
+            yield format_errno(error.errno or errno.EIO)
         except Exception:  # our bug: loud, but the tunnel goes on
             logger.exception("a request failed")
-            return format_errno(errno.ENOANO)
+            yield format_errno(errno.ENOANO)
+
+    async def _done(self, request: SetRequest | RosenpassRequest | RefusedRequest | Hangup) -> bytes:
+        match request:
+            case SetRequest(update):
+                self._device.apply(update)
+            case RosenpassRequest(settings):
+                await self._device.configure_rosenpass(settings)
+            case RefusedRequest(number):
+                return format_errno(number)
+            case Hangup():
+                return b""
+        return format_errno(0)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -45,26 +45,41 @@ def restless(records: Records, keepalive: Durations, now: Instant, timings: Timi
     return np.flatnonzero((records["in_use"] != 0) & (staged | tx_silence | rx_silence | rekey | lonely))
 
 
+# In the order of Activity's fields, its three flags as one.
+_STAMPS = (
+    *("last_tx_auth_ns", "last_tx_data_ns", "tx_unanswered_ns"),
+    *("last_rx_auth_ns", "last_rx_data_ns", "rx_unanswered_ns"),
+    *("current_birthdate_ns", "current_index", "current_flags", "current_psk_kind"),
+    *("user_birthdate_ns", "user_psk_kind", "user_psk_birthdate_ns", "staged"),
+)
+_KINDS = tuple(PskKind)
+
+
 def activity_of(record: Any) -> Activity:  # noqa: ANN401  (one row of Records)
     """One row as the core reads it."""
-    flags = int(record["current_flags"])
+    return _activity(tuple(int(record[name]) for name in _STAMPS))
+
+
+def activities(records: Records) -> list[Activity]:
+    """Every row as the core reads it; for many rows much faster than one by one."""
+    return [_activity(stamps) for stamps in zip(*(records[name].tolist() for name in _STAMPS), strict=True)]
+
+
+def _activity(stamps: tuple[int, ...]) -> Activity:
+    tx_auth, tx_data, tx_unanswered, rx_auth, rx_data, rx_unanswered, *keypairs = stamps
+    birthdate, index, flags, kind, user_birthdate, user_kind, user_psk_birthdate, staged = keypairs
     return Activity(
-        last_tx_auth=int(record["last_tx_auth_ns"]),
-        last_tx_data=int(record["last_tx_data_ns"]),
-        tx_unanswered=int(record["tx_unanswered_ns"]),
-        last_rx_auth=int(record["last_rx_auth_ns"]),
-        last_rx_data=int(record["last_rx_data_ns"]),
-        rx_unanswered=int(record["rx_unanswered_ns"]),
-        current_birthdate=int(record["current_birthdate_ns"]),
-        current_index=int(record["current_index"]),
-        is_initiator=bool(flags & _INITIATOR),
-        is_sendable=bool(flags & _SENDABLE),
-        wants_rekey=bool(flags & _REKEY_MESSAGES),
-        current_psk_kind=PskKind(int(record["current_psk_kind"])),
-        user_birthdate=int(record["user_birthdate_ns"]),
-        user_psk_kind=PskKind(int(record["user_psk_kind"])),
-        user_psk_birthdate=int(record["user_psk_birthdate_ns"]),
-        staged=int(record["staged"]),
+        *(tx_auth, tx_data, tx_unanswered, rx_auth, rx_data, rx_unanswered),
+        birthdate,
+        index,
+        bool(flags & _INITIATOR),
+        bool(flags & _SENDABLE),
+        bool(flags & _REKEY_MESSAGES),
+        _KINDS[kind],
+        user_birthdate,
+        _KINDS[user_kind],
+        user_psk_birthdate,
+        staged,
     )
 
 

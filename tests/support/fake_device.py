@@ -1,6 +1,8 @@
 """A device in memory that does what a set=1 says: the reference for the control socket's tests."""
 
 import errno
+import json
+from collections.abc import Iterator
 from dataclasses import replace
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -15,6 +17,7 @@ from wgpy.model import (
     PublicKey,
     WallTime,
 )
+from wgpy.uapi import format_get, format_status
 
 
 def public_key(private_key: bytes) -> PublicKey:
@@ -33,8 +36,11 @@ class FakeDevice:
     def state(self) -> DeviceState:
         return self.current
 
-    def extra_state(self) -> dict[str, object]:
-        return self.extra
+    def answer_get(self) -> Iterator[bytes]:
+        yield format_get(self.current)
+
+    def answer_status(self) -> Iterator[bytes]:
+        yield format_status(json.dumps(self.extra, separators=(",", ":")))
 
     def apply(self, update: DeviceUpdate) -> None:
         self.updates.append(update)

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
+from typing import Any
 
 import pytest
 from support.planes import udp_packet
@@ -22,6 +23,7 @@ from wgpy.errors import WgpyError
 from wgpy.model import (
     SECOND,
     AllowedIpChange,
+    DeviceState,
     DeviceUpdate,
     IpNetwork,
     PeerNumber,
@@ -34,11 +36,22 @@ from wgpy.model import (
     SocketAddress,
 )
 from wgpy.rosenpass_settings import PeerSettings, RosenpassSettings
-from wgpy.uapi import GetRequest, Hangup, RefusedRequest, RequestParser, SetRequest, format_errno, format_get
+from wgpy.uapi import GetRequest, Hangup, RefusedRequest, RequestParser, SetRequest, format_errno
+from wgpy.uapi_ask import parse_get
 
 ALICE, BOB = (PrivateKey(crypto.clamp(bytes([n]) * 32)) for n in (1, 2))
 ALICE_PUBLIC, BOB_PUBLIC = (PublicKey(crypto.public_key(key)) for key in (ALICE, BOB))
 EVERYTHING: tuple[IpNetwork, ...] = (ip_network("0.0.0.0/0"), ip_network("::/0"))
+
+
+def state_of(device: Device) -> DeviceState:
+    return parse_get(b"".join(device.answer_get()).decode())
+
+
+def report_of(device: Device) -> Any:
+    text = b"".join(device.answer_status()).decode()
+    assert text.endswith("\nerrno=0\n\n")
+    return json.loads(text.splitlines()[0].removeprefix("status="))
 
 
 class PairTun(Tun):
@@ -103,7 +116,7 @@ def converse(device: Device, sent: str) -> tuple[str, bool]:
             case Hangup():
                 return reply.decode(), True
             case GetRequest():
-                reply += re.sub(rb"tx_bytes=\d+", b"tx_bytes=0", format_get(device.state()))  # keepalives
+                reply += re.sub(rb"tx_bytes=\d+", b"tx_bytes=0", b"".join(device.answer_get()))  # keepalives
             case SetRequest(update):
                 try:
                     device.apply(update)
@@ -134,17 +147,17 @@ async def test_two_devices_carry_packets_both_ways() -> None:
             packet = udp_packet("10.0.0.1", "10.0.0.2", b"packet %d" % number)
             near.write(packet)
             assert await asyncio.to_thread(far.read) == packet
-        seen = a.state().peers[0]
+        seen = state_of(a).peers[0]
         assert seen.last_handshake > 0
         assert seen.tx_bytes > 148
         assert seen.rx_bytes > 92
-        session = a.extra_state()["peers"][0]["session"]  # type: ignore[index]
+        session = report_of(a)["peers"][0]["session"]
         assert session["psk_kind"] == "none"
         assert session["initiator"] is True
 
 
 def introduce(a: Device, b: Device, psk: bytes = bytes(32)) -> None:
-    endpoint = SocketAddress(ip_address("127.0.0.1"), b.state().listen_port)
+    endpoint = SocketAddress(ip_address("127.0.0.1"), state_of(b).listen_port)
     changes = tuple(AllowedIpChange(prefix) for prefix in EVERYTHING)
     common = {"allowed_ips": changes, "preshared_key": PresharedKey(psk)}
     b.apply(DeviceUpdate(BOB, peers=(peer(ALICE_PUBLIC, **common),)))
@@ -157,8 +170,8 @@ async def test_a_preshared_key_that_differs_keeps_the_tunnel_shut() -> None:
         introduce(a, b, b"x" * 32)
         b.apply(DeviceUpdate(peers=(peer(ALICE_PUBLIC, preshared_key=PresharedKey(b"y" * 32)),)))
         tun_a.write(udp_packet("10.0.0.1", "10.0.0.2", b"x"))
-        await until(lambda: int(str(a.extra_state()["drops"]["handshake_authentication"])) > 0)  # type: ignore[index]
-        assert a.state().peers[0].last_handshake == 0
+        await until(lambda: int(str(report_of(a)["drops"]["handshake_authentication"])) > 0)
+        assert state_of(a).peers[0].last_handshake == 0
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -187,11 +200,11 @@ async def test_a_strict_peer_holds_user_packets_and_says_so() -> None:
         be_strict(b, ALICE_PUBLIC)
         packet = udp_packet("10.0.0.1", "10.0.0.2", b"secret")
         tun_a.write(packet)
-        await until(lambda: a.extra_state()["peers"][0]["session"] is not None)  # type: ignore[index]
-        report = a.extra_state()["peers"][0]  # type: ignore[index]
+        await until(lambda: report_of(a)["peers"][0]["session"] is not None)
+        report = report_of(a)["peers"][0]
         assert report["session"]["psk_kind"] == "interim"
         assert report["quantum"]["state"] == "pending"
-        await until(lambda: a.extra_state()["peers"][0]["staged"] == 1)  # type: ignore[index]
+        await until(lambda: report_of(a)["peers"][0]["staged"] == 1)
 
         from wgpy.dispatch import boot_time, wall_time
 
@@ -201,7 +214,7 @@ async def test_a_strict_peer_holds_user_packets_and_says_so() -> None:
         b.tunnel.rosenpass_confirmed(number_b, b"o" * 32, boot_time(), wall_time())
         b.perform()
         assert await asyncio.to_thread(tun_b.read) == packet
-        await until(lambda: a.extra_state()["peers"][0]["quantum"]["state"] == "yes")  # type: ignore[index]
+        await until(lambda: report_of(a)["peers"][0]["quantum"]["state"] == "yes")
 
 
 @on_loop
@@ -222,26 +235,26 @@ async def test_what_a_set_does_shows_in_a_get() -> None:
                 ),
             )
         )
-        state = device.state()
+        state = state_of(device)
         assert state.private_key == crypto.clamp(b"\xff" * 32)
         (shown,) = state.peers
         assert (shown.preshared_key, shown.endpoint, shown.persistent_keepalive) == (b"k" * 32, endpoint, 25)
         assert shown.allowed_ips == (ip_network("10.0.0.0/8"),)
-        assert (b"k" * 32).hex() not in json.dumps(device.extra_state())
+        assert (b"k" * 32).hex() not in json.dumps(report_of(device))
         device.apply(DeviceUpdate(private_key=PrivateKey(bytes(32))))
-        assert device.state().private_key is None
+        assert state_of(device).private_key is None
 
 
 @on_loop
 async def test_update_only_and_remove_do_not_create() -> None:
     with made() as [(device, _)]:
         device.apply(DeviceUpdate(peers=(peer(update_only=True), peer(ALICE_PUBLIC, remove=True))))
-        assert device.state().peers == ()
+        assert state_of(device).peers == ()
         device.apply(DeviceUpdate(peers=(peer(),)))
         device.apply(DeviceUpdate(peers=(peer(update_only=True, persistent_keepalive=3),)))
-        assert device.state().peers[0].persistent_keepalive == 3
+        assert state_of(device).peers[0].persistent_keepalive == 3
         device.apply(DeviceUpdate(peers=(peer(remove=True),)))
-        assert device.state().peers == ()
+        assert state_of(device).peers == ()
 
 
 @on_loop
@@ -249,7 +262,7 @@ async def test_a_removed_peers_number_serves_the_next_one_from_zero() -> None:
     with made() as [(device, _)]:
         device.apply(DeviceUpdate(peers=(peer(persistent_keepalive=9),)))
         device.apply(DeviceUpdate(replace_peers=True, peers=(peer(ALICE_PUBLIC),)))
-        (shown,) = device.state().peers
+        (shown,) = state_of(device).peers
         assert (shown.public_key, shown.persistent_keepalive, shown.tx_bytes) == (ALICE_PUBLIC, 0, 0)
 
 
@@ -260,51 +273,51 @@ async def test_a_prefix_moves_to_its_newest_owner() -> None:
         device.apply(
             DeviceUpdate(peers=(peer(allowed_ips=(prefix,)), peer(ALICE_PUBLIC, allowed_ips=(prefix,))))
         )
-        assert [len(shown.allowed_ips) for shown in device.state().peers] == [0, 1]
+        assert [len(shown.allowed_ips) for shown in state_of(device).peers] == [0, 1]
         device.apply(DeviceUpdate(peers=(peer(allowed_ips=(replace(prefix, remove=True),)),)))
-        assert [len(shown.allowed_ips) for shown in device.state().peers] == [0, 1]
+        assert [len(shown.allowed_ips) for shown in state_of(device).peers] == [0, 1]
 
 
 @on_loop
 async def test_a_taken_port_leaves_everything_as_it_was() -> None:
     with made() as [(device, _)], socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.bind(("", 0))
-        port = device.state().listen_port
+        port = state_of(device).listen_port
         assert port
         with pytest.raises(OSError, match="port") as caught:
             device.apply(DeviceUpdate(listen_port=other.getsockname()[1]))
         assert caught.value.errno == errno.EADDRINUSE
-        assert device.state().listen_port == port
+        assert state_of(device).listen_port == port
 
 
 @on_loop
 async def test_down_closes_the_port_and_up_opens_the_same() -> None:
     with made() as [(device, tun)]:
-        port = device.state().listen_port
+        port = state_of(device).listen_port
         tun.set_up(False)
         await until(lambda: can_bind(port))
         tun.set_up(True)
         await until(lambda: not can_bind(port))
-        assert device.state().listen_port == port
+        assert state_of(device).listen_port == port
 
 
 @on_loop
 async def test_a_taken_port_is_refused_while_down_too() -> None:
     with made() as [(device, tun)], socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.bind(("", 0))
-        port = device.state().listen_port
+        port = state_of(device).listen_port
         tun.set_up(False)
         await until(lambda: can_bind(port))
         with pytest.raises(OSError, match="port") as caught:
             device.apply(DeviceUpdate(listen_port=other.getsockname()[1]))
         assert caught.value.errno == errno.EADDRINUSE
-        assert device.state().listen_port == port
+        assert state_of(device).listen_port == port
 
 
 @on_loop
 async def test_a_port_stolen_while_down_is_opened_as_soon_as_it_is_free() -> None:
     with made() as [(device, tun)], socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as thief:
-        port = device.state().listen_port
+        port = state_of(device).listen_port
         tun.set_up(False)
         await until(lambda: can_bind(port))
         thief.bind(("", port))
@@ -312,7 +325,7 @@ async def test_a_port_stolen_while_down_is_opened_as_soon_as_it_is_free() -> Non
         await asyncio.sleep(1.5)  # up without a port, and still alive
         thief.close()
         await until(lambda: not can_bind(port))
-        assert device.state().listen_port == port
+        assert state_of(device).listen_port == port
 
 
 def can_bind(port: int) -> bool:
@@ -330,9 +343,9 @@ async def test_more_peers_than_there_is_room_for_is_an_error_and_no_harm() -> No
         many = tuple(peer(PublicKey(number.to_bytes(32))) for number in range(1, 602))
         with pytest.raises(OSError, match="peer"):
             device.apply(DeviceUpdate(peers=many))
-        assert len(device.state().peers) == 600
+        assert len(state_of(device).peers) == 600
         device.apply(DeviceUpdate(replace_peers=True))
-        assert device.state().peers == ()
+        assert state_of(device).peers == ()
 
 
 @on_loop

@@ -186,6 +186,10 @@ struct dp_allowed_ip {
 };
 /* Insertion order. Returns how many there are; writes at most max. */
 int dp_allowed_ips(struct dp *dp, uint32_t peer, struct dp_allowed_ip *out, size_t max);
+/* The peer's endpoint on a line of its own, empty without one, then a line for each allowed IP, as UAPI
+ * writes them. Returns how many bytes that is; out holds it, without a zero, where they fit. -ENOENT,
+ * -ENOMEM. */
+int dp_peer_text(struct dp *dp, uint32_t peer, char *out, size_t size);
 int dp_allowed_ip_lookup(struct dp *dp, const struct dp_address *address, uint32_t *peer); /* -ENOENT */
 
 /* One table for handshakes and keypairs. The index is random and unused; installing a keypair turns the

@@ -6,9 +6,9 @@ The standard part is read with get=1 from any userspace implementation; ours ans
 import contextlib
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 REDRAW_S = 1.0
+INDENTED_MAX = 1 << 20  # characters
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +71,7 @@ def peers_of(
     Raises:
         WgpyError: it speaks another version of this.
     """
-    if extra is not None and extra.get("schema") != SCHEMA:
-        raise WgpyError(
-            f"{name}: runs another version of wgpy; restart it, or use the `wgpy` it was started with"
-        )
+    _check_schema(name, extra)
     listed = extra.get("peers") if extra is not None else None
     extras = {
         peer.get("public_key"): peer
@@ -79,6 +79,13 @@ def peers_of(
         if isinstance(peer, dict) and isinstance(peer.get("public_key"), str)
     }
     return tuple(PeerStatus(peer, extras.get(key_text(peer.public_key), {})) for peer in peers)
+
+
+def _check_schema(name: str, extra: Mapping[str, object] | None) -> None:
+    if extra is not None and extra.get("schema") != SCHEMA:
+        raise WgpyError(
+            f"{name}: runs another version of wgpy; restart it, or use the `wgpy` it was started with"
+        )
 
 
 @click.command()
@@ -99,11 +106,12 @@ def status(
     if watch:
         _watch(interface)
         return
+    if as_json:
+        print(whole_json(interface))
+        return
     found = read_all(interface)
     if check:
         _check(found)
-    elif as_json:
-        print(json.dumps({"schema": SCHEMA, "interfaces": [to_json(status) for status in found]}, indent=2))
     elif prometheus:
         from wgpy.cli.metrics import exposition
 
@@ -120,15 +128,19 @@ def read_all(interface: str | None) -> list[InterfaceStatus]:
     Raises:
         WgpyError: none is.
     """
+    return _of_each(interface, read_status)
+
+
+def _of_each(interface: str | None, read: Callable[[str], T]) -> list[T]:
     names = [interface] if interface is not None else sorted(uapi_client.interfaces())
     if not names:
         raise WgpyError("no interface is running; `wgpy up INTERFACE` starts one")
     if interface is not None:
-        return [read_status(interface)]
+        return [read(interface)]
     found = []
     for name in names:
         with contextlib.suppress(uapi_client.NoSuchInterface):  # it went since it was listed
-            found.append(read_status(name))
+            found.append(read(name))
     return found
 
 
@@ -166,6 +178,24 @@ def _watch(interface: str | None) -> None:
 
 
 # ---- JSON
+
+
+def whole_json(interface: str | None) -> str:
+    """What --json prints: indented for eyes, unless it is more than eyes would read."""
+    text = f'{{"schema":{SCHEMA},"interfaces":[{",".join(_of_each(interface, _interface_json))}]}}'
+    return text if len(text) > INDENTED_MAX else json.dumps(json.loads(text), indent=2)
+
+
+def _interface_json(name: str) -> str:
+    """One interface; ours is passed on as it came, for to read ten thousand peers in takes a while."""
+    text = uapi_client.status_text(name)
+    if text is None:
+        return json.dumps(to_json(read_status(name)))
+    if len(text) <= INDENTED_MAX or not text.startswith(f'{{"schema":{SCHEMA},'):
+        extra = uapi_client.parse_status(name, text)
+        _check_schema(name, extra)
+        return json.dumps(extra)
+    return text
 
 
 def to_json(status: InterfaceStatus) -> dict[str, Any]:
