@@ -179,15 +179,17 @@ static void listings_agree(void)
     }
 }
 
-static void trie_agrees_with_a_naive_list(void)
+/* `lengths` different ones in each family, 0 = all there are. */
+static void agrees_with_a_naive_list(uint32_t lengths)
 {
-    uint64_t random = 99;
+    uint64_t random = 99 + lengths;
     fresh();
     naive_count = 0;
     for (int i = 0; i < 12000; i++) {
         uint32_t peer = draw_below(&random, PEERS), what = draw_below(&random, 10);
         struct dp_address address = draw_address(&random);
-        uint32_t bits = draw_below(&random, address.family == AF_INET ? 33 : 129);
+        uint32_t width = address.family == AF_INET ? 32 : 128;
+        uint32_t bits = lengths ? width - 3 * draw_below(&random, lengths) : draw_below(&random, width + 1);
         if (what < 4 && naive_count < 1500) {
             CHECK_EQUAL(allowedips_insert(table, peer, &address, bits), 0);
             naive_insert(peer, address, bits);
@@ -209,6 +211,17 @@ static void trie_agrees_with_a_naive_list(void)
         allowedips_remove_peer(table, peer);
     struct dp_address any = draw_address(&random);
     CHECK_EQUAL(find(&any), DP_NO_PEER);
+}
+
+static void trie_agrees_with_a_naive_list(void)
+{
+    agrees_with_a_naive_list(0);
+}
+
+static void hash_table_agrees_with_a_naive_list(void)
+{
+    agrees_with_a_naive_list(1);
+    agrees_with_a_naive_list(5);
 }
 
 static void only_the_owner_takes_a_prefix_back(void)
@@ -239,6 +252,7 @@ int main(void)
     RUN(vectors_hold);
     RUN(depth_is_bounded_by_the_address);
     RUN(trie_agrees_with_a_naive_list);
+    RUN(hash_table_agrees_with_a_naive_list);
     RUN(only_the_owner_takes_a_prefix_back);
     RUN(nonsense_is_refused);
     allowedips_free(table);

@@ -6,16 +6,13 @@
 #include <sys/socket.h>
 
 #include "packet.h"
+#include "prefix_table.h"
 
 /*
  * A path-compressed binary trie: a node stands for a prefix, its children are longer prefixes that continue
  * with a 0 or a 1. A node without a peer is there only because its two children part. Depth is bounded by the
- * address length. Addresses are 128-bit numbers with their first bit on top; IPv4 fills the upper 32 bits.
+ * address length. Beside it each family has its prefixes in a hash table, which answers for packets.
  */
-struct key {
-    uint64_t high, low;
-};
-
 struct node {
     struct key key;
     struct node *child[2];
@@ -32,6 +29,7 @@ struct owner {
 
 struct allowedips {
     struct node *root4, *root6;
+    struct prefix_table of4, of6;
     uint32_t max_peers;
     struct owner owners[];
 };
@@ -46,13 +44,6 @@ static unsigned common_bits(struct key a, struct key b)
 static unsigned bit_at(struct key key, unsigned position)
 {
     return (position < 64 ? key.high >> (63 - position) : key.low >> (127 - position)) & 1;
-}
-
-static struct key key_mask(struct key key, unsigned bits)
-{
-    key.high &= bits == 0 ? 0 : bits >= 64 ? UINT64_MAX : UINT64_MAX << (64 - bits);
-    key.low &= bits <= 64 ? 0 : bits >= 128 ? UINT64_MAX : UINT64_MAX << (128 - bits);
-    return key;
 }
 
 static struct key key4(const uint8_t *ip)
@@ -81,6 +72,8 @@ void allowedips_free(struct allowedips *table)
         return;
     for (uint32_t peer = 0; peer < table->max_peers; peer++)
         allowedips_remove_peer(table, peer);
+    prefix_table_clear(&table->of4);
+    prefix_table_clear(&table->of6);
     free(table);
 }
 
@@ -102,12 +95,18 @@ static uint32_t lookup(const struct node *node, struct key key)
 
 uint32_t allowedips_lookup4(const struct allowedips *table, const uint8_t ip[4])
 {
-    return lookup(table->root4, key4(ip));
+    struct key key = key4(ip);
+
+    return prefix_table_answers(&table->of4) ? prefix_table_lookup(&table->of4, key)
+                                             : lookup(table->root4, key);
 }
 
 uint32_t allowedips_lookup6(const struct allowedips *table, const uint8_t ip[16])
 {
-    return lookup(table->root6, key6(ip));
+    struct key key = key6(ip);
+
+    return prefix_table_answers(&table->of6) ? prefix_table_lookup(&table->of6, key)
+                                             : lookup(table->root6, key);
 }
 
 static void owner_append(struct owner *owner, struct node *node)
@@ -128,6 +127,12 @@ static void owner_unlink(struct owner *owner, struct node *node)
     node->later = node->earlier = NULL;
 }
 
+static struct prefix_table *prefixes_of(struct allowedips *table, const struct node *node)
+{
+    return node->family == AF_INET ? &table->of4 : &table->of6;
+}
+
+/* The room for it in the hash table is there. */
 static void give(struct allowedips *table, struct node *node, uint32_t peer)
 {
     if (node->peer == peer)
@@ -136,6 +141,7 @@ static void give(struct allowedips *table, struct node *node, uint32_t peer)
         owner_unlink(&table->owners[node->peer], node);
     node->peer = peer;
     owner_append(&table->owners[peer], node);
+    prefix_table_set(prefixes_of(table, node), node->key, node->bits, peer);
 }
 
 static struct node *node_new(struct key key, unsigned bits, uint16_t family)
@@ -205,6 +211,8 @@ int allowedips_insert(struct allowedips *table, uint32_t peer, const struct dp_a
     struct node **root = v4 ? &table->root4 : &table->root6;
     struct key key = key_mask(v4 ? key4(prefix->ip) : key6(prefix->ip), bits);
 
+    if (prefix_table_reserve(v4 ? &table->of4 : &table->of6) < 0)
+        return -ENOMEM;
     struct node *above = find_above(*root, key, bits);
     if (above && above->bits == bits) {
         give(table, above, peer);
@@ -242,6 +250,7 @@ static void take(struct allowedips *table, struct node *node)
 {
     owner_unlink(&table->owners[node->peer], node);
     node->peer = DP_NO_PEER;
+    prefix_table_remove(prefixes_of(table, node), node->key, node->bits);
     prune(table, node);
 }
 
