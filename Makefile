@@ -21,6 +21,8 @@ deps:
 	@packaging/apt-install --optional $(APT_X86)
 
 $(VENV)/.deps: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "wgpy needs Python 3.11 or later, as Debian 12 and Ubuntu 24.04 have; make PYTHON=... names another" >&2; exit 1; }
 	$(MAKE) deps
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --upgrade pip setuptools wheel cffi
