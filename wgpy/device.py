@@ -115,6 +115,7 @@ class Device:
         self._options = options
         self._keepalive = np.zeros(options.max_peers, np.uint64)
         self._added: dict[PeerNumber, Instant] = {}
+        self._numbers = 0  # the highest peer number ever given out, plus one
         self._replies = Replies(self._dataplane, self.tunnel, self.post_quantum, self._added)
         self._adopted = sockets
         self._sockets: UdpSockets | None = None
@@ -305,6 +306,7 @@ class Device:
         self.tunnel.add_peer(number, public_key)
         self._keepalive[number] = 0
         self._added[number] = boot_time()
+        self._numbers = max(self._numbers, number + 1)
         peer = self.tunnel.peer(number)
         self.post_quantum.peer_added(peer)
         logger.info("%s added", peer)
@@ -354,14 +356,13 @@ class Device:
     def _tick(self) -> None:
         assert self._loop is not None
         self._ticker = self._loop.call_later(TICK_S, self._tick)
-        now = boot_time()
+        self._tick_peers(boot_time())
+
+    def _tick_peers(self, now: Instant) -> None:
         numbers = set(self.tunnel.due_by(now))
-        if self._added:
-            highest = max(self._added) + 1
-            restless = watch.restless(
-                self._dataplane.records[:highest], self._keepalive[:highest], now, self._timings
-            )
-            numbers.update(PeerNumber(int(number)) for number in restless)
+        ever = self._numbers
+        restless = watch.restless(self._dataplane.records[:ever], self._keepalive[:ever], now, self._timings)
+        numbers.update(PeerNumber(int(number)) for number in restless)
         if numbers:
             activity = {number: self._dispatch.activity(number) for number in sorted(numbers)}
             self.tunnel.tick(now, wall_time(), activity)

@@ -12,10 +12,10 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
+from support.pair_tun import PairTun
 from support.planes import udp_packet
 from support.transcripts import GROUPS, replay
 
-from tun.device import Tun
 from tun.records import Gate
 from wgpy import crypto
 from wgpy.device import Device, Options
@@ -52,35 +52,6 @@ def report_of(device: Device) -> Any:
     text = b"".join(device.answer_status()).decode()
     assert text.endswith("\nerrno=0\n\n")
     return json.loads(text.splitlines()[0].removeprefix("status="))
-
-
-class PairTun(Tun):
-    """A datagram pair: `kernel` is the test's end."""
-
-    def __init__(self) -> None:
-        ours, self.__dict__["kernel"] = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-        ours.setblocking(False)
-        self.__dict__["state"] = {"up": True}
-        super().__init__(ours.detach(), has_vnet_header=False)
-
-    @property
-    def name(self) -> str:
-        return "wgtest"
-
-    @property
-    def is_up(self) -> bool:
-        return bool(self.__dict__["state"]["up"])
-
-    def set_up(self, up: bool) -> None:
-        self.__dict__["state"]["up"] = up
-
-    def write(self, packet: bytes) -> None:
-        self.__dict__["kernel"].send(packet)
-
-    def read(self) -> bytes:
-        kernel: socket.socket = self.__dict__["kernel"]
-        kernel.settimeout(5)
-        return kernel.recv(65535)
 
 
 @contextmanager
