@@ -67,8 +67,10 @@ def main() -> None:
     tun = open_tun(name)
     sockets = [udp_socket(family) for family in (socket.AF_INET, socket.AF_INET6)]
     limits = {"reject_after_time": 10**15}
-    with DataPlane(tun, has_vnet_header=True, mtu=MTU, features=features, aead=aead, **limits) as plane:
-        plane.set_sockets(*(sock.fileno() for sock in sockets))
+    with DataPlane(
+        [(tun, tun)], has_vnet_header=True, mtu=MTU, features=features, aead=aead, **limits
+    ) as plane:
+        plane.set_sockets((sockets[0].fileno(), sockets[1].fileno()))
         peer = plane.peer_add()
         plane.peer_set_endpoint(peer, Endpoint(Address(ip_address(other), PORT)))
         for network in ("10.0.0.0/8", "fd00::/64"):

@@ -1,13 +1,13 @@
 """The data plane as a Python object: one method per call of csrc/dataplane.h, under the same name.
 
-Knows C structs and numpy; nothing of handshakes, of the event loop or of wgpy. Packets never come here: two
+Knows C structs and numpy; nothing of handshakes, of the event loop or of wgpy. Packets never come here:
 threads move them in C without the interpreter's lock, and an eventfd says when `events` has something.
 """
 
 import errno
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from ipaddress import ip_address, ip_network
 from types import TracebackType
@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 
 from ._dataplane import ffi, lib
-from .errors import DeviceGone, check
+from .errors import DeviceGone, TunError, check
 from .records import (
     RECORD,
     Address,
@@ -38,17 +38,19 @@ REJECT_AFTER_TIME = 180 * SECOND
 REJECT_AFTER_MESSAGES = 2**64 - 2**13 - 1
 REKEY_AFTER_MESSAGES = 2**60
 EVENTS_AT_ONCE = 64
+MAX_WORKERS: int = lib.DP_MAX_WORKERS
 
 
 class DataPlane:
     """Moves packets between one TUN and one or two UDP sockets until `close`.
 
-    Every method may be called from any thread while both workers run, `events` from one at a time. Peers are
+    Every method may be called from any thread while the workers run, `events` from one at a time. Peers are
     named by the number `peer_add` returned. All times are ns of CLOCK_BOOTTIME. A method that names a peer
     raises TunError with ENOENT when there is none.
 
     Args:
-        tun_fd: a non-blocking TUN; stays the caller's.
+        queues: of one TUN, (read, write) descriptors for each pair of workers; they stay the caller's. The
+            same descriptor twice where there is one queue; of several write is a detached one (tun.device).
         has_vnet_header: whether it was opened with IFF_VNET_HDR.
         mtu: of the interface, bytes.
         features: wanted; what the kernel refuses is missing from `features`.
@@ -58,13 +60,13 @@ class DataPlane:
         reject_after_messages, rekey_after_messages: likewise.
 
     Raises:
-        DeviceGone: tun_fd is not open.
+        DeviceGone: a queue is not open.
         TunError: ENOTSUP when the AEAD is not here, EINVAL for limits out of range, ENOMEM.
     """
 
     def __init__(
         self,
-        tun_fd: int,
+        queues: Sequence[tuple[int, int]],
         *,
         has_vnet_header: bool,
         mtu: int,
@@ -78,7 +80,12 @@ class DataPlane:
         self._threads: list[threading.Thread] = []
         self._dp: Any = None
         config = ffi.new("struct dp_config *")
-        config.tun_fd = tun_fd
+        if len(queues) > MAX_WORKERS:
+            raise TunError(errno.EINVAL, f"more than {MAX_WORKERS} pairs of workers")
+        config.workers = self._workers = len(queues)
+        for number, (read_fd, write_fd) in enumerate(queues):
+            config.queues[number].read_fd = read_fd
+            config.queues[number].write_fd = write_fd
         config.tun_has_vnet_header = has_vnet_header
         config.mtu = mtu
         config.features = features
@@ -124,13 +131,21 @@ class DataPlane:
         key = ffi.NULL if public_key is None else ffi.from_buffer("uint8_t[32]", public_key)
         check(lib.dp_set_identity(self._handle, key), "set the identity")
 
-    def set_sockets(self, fd4: int = -1, fd6: int = -1) -> None:
+    def set_sockets(self, *pairs: tuple[int, int]) -> None:
         """Use these bound UDP sockets from now on; the old ones may be closed when this returns.
 
+        Args:
+            pairs: (IPv4, IPv6), -1 = absent, one pair for each worker; where there are fewer, the other
+                workers only send, through these. None at all: the network is left.
+
         Raises:
-            TunError: EAFNOSUPPORT or ENOTSOCK; the old sockets stay in use.
+            TunError: EAFNOSUPPORT, ENOTSOCK, or EINVAL for more pairs than workers; the old sockets stay.
         """
-        check(lib.dp_set_sockets(self._handle, fd4, fd6), "use the UDP sockets")
+        out = ffi.new("struct dp_socket_pair[]", len(pairs))
+        for number, (fd4, fd6) in enumerate(pairs):
+            out[number].fd4 = fd4
+            out[number].fd6 = fd6
+        check(lib.dp_set_sockets(self._handle, out, len(pairs)), "use the UDP sockets")
 
     def peer_add(self) -> int:
         """Return the number of a new peer. Raises TunError with ENOSPC when there are too many."""
@@ -297,31 +312,39 @@ class DataPlane:
 
     # run
 
-    def run_outbound(self) -> None:
+    @property
+    def workers(self) -> int:
+        """How many outbound and as many inbound workers there are."""
+        return self._workers
+
+    def run_outbound(self, worker: int = 0) -> None:
         """Move packets from the TUN to the sockets until `stop`; blocks without the interpreter's lock.
 
         Raises:
             DeviceGone: the TUN was deleted or closed.
         """
-        check(lib.dp_run_outbound(self._handle), "read the TUN")
+        check(lib.dp_run_outbound(self._handle, worker), "read the TUN")
 
-    def run_inbound(self) -> None:
+    def run_inbound(self, worker: int = 0) -> None:
         """Move packets from the sockets to the TUN until `stop`; blocks without the interpreter's lock.
 
         Raises:
             DeviceGone: the TUN was deleted, or a socket closed under it.
         """
-        check(lib.dp_run_inbound(self._handle), "receive packets")
+        check(lib.dp_run_inbound(self._handle, worker), "receive packets")
 
     def start(self) -> None:
-        """Run both workers in threads of their own; a device that is gone shows as an event."""
-        for name, run in (("wgpy-out", self.run_outbound), ("wgpy-in", self.run_inbound)):
-            thread = threading.Thread(target=_until_gone, args=(run,), name=name, daemon=True)
-            thread.start()
-            self._threads.append(thread)
+        """Run all workers in threads of their own; a device that is gone shows as an event."""
+        for worker in range(self._workers):
+            for name, run in (("wgpy-out", self.run_outbound), ("wgpy-in", self.run_inbound)):
+                thread = threading.Thread(
+                    target=_until_gone, args=(run, worker), name=f"{name}-{worker}", daemon=True
+                )
+                thread.start()
+                self._threads.append(thread)
 
     def stop(self) -> None:
-        """End both runs and wait for the threads of `start`; there is no starting again."""
+        """End all runs and wait for the threads of `start`; there is no starting again."""
         lib.dp_stop(self._handle)
         for thread in self._threads:
             thread.join()
@@ -376,9 +399,9 @@ class DataPlane:
         return self._dp
 
 
-def _until_gone(run: Any) -> None:  # noqa: ANN401
+def _until_gone(run: Callable[[int], None], worker: int) -> None:
     try:
-        run()
+        run(worker)
     except DeviceGone:
         return  # the event ring says so
 

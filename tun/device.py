@@ -45,10 +45,18 @@ _ADDR_GEN_MODE_NONE: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class Tun:
-    """An attached TUN descriptor: non-blocking, closed on exec. The interface goes with the last one."""
+    """An attached TUN: non-blocking descriptors, closed on exec. The interface goes with the last one.
 
-    fd: int
+    `queues` has (read, write) descriptors for each pair of workers.
+    """
+
+    queues: tuple[tuple[int, int], ...]
     has_vnet_header: bool
+
+    @property
+    def fd(self) -> int:
+        """The first queue, for what concerns the whole interface."""
+        return self.queues[0][0]
 
     @property
     def name(self) -> str:
@@ -68,7 +76,8 @@ class Tun:
 
     def close(self) -> None:
         """Let go of the interface; unless it is persistent, it is deleted."""
-        os.close(self.fd)
+        for each in {fd for queue in self.queues for fd in queue}:
+            os.close(each)
 
 
 def open_tun(name: str) -> Tun:
@@ -105,7 +114,7 @@ def adopt(fd: int) -> Tun:
         raise TunError(errno.EINVAL, f"descriptor {fd} is not an attached TUN: {error.strerror}") from None
     os.set_inheritable(fd, False)
     os.set_blocking(fd, False)
-    return Tun(fd, bool(flags & _IFF_VNET_HDR))
+    return Tun(((fd, fd),), bool(flags & _IFF_VNET_HDR))
 
 
 def configure(name: str, mtu: int) -> None:

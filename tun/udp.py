@@ -35,9 +35,9 @@ class UdpSockets:
         return int(next(each for each in (self.v4, self.v6) if each is not None).getsockname()[1])
 
     @property
-    def descriptors(self) -> tuple[int, int]:
-        """(IPv4, IPv6), -1 = absent: what DataPlane.set_sockets takes."""
-        return (self.v4.fileno() if self.v4 else -1, self.v6.fileno() if self.v6 else -1)
+    def descriptors(self) -> tuple[tuple[int, int], ...]:
+        """(IPv4, IPv6) pairs, -1 = absent: what DataPlane.set_sockets takes."""
+        return ((self.v4.fileno() if self.v4 else -1, self.v6.fileno() if self.v6 else -1),)
 
     def set_mark(self, mark: int) -> None:
         """SO_MARK on both; 0 = none. OSError with EPERM without CAP_NET_ADMIN."""

@@ -95,7 +95,7 @@ class Device:
         self._watch.follow()
         self._mtu = self._watch.mtu() or DEFAULT_MTU
         self._dataplane = DataPlane(
-            tun.fd,
+            tun.queues,
             has_vnet_header=tun.has_vnet_header,
             mtu=self._mtu,
             features=options.features,

@@ -83,8 +83,8 @@ static void bench_aead(const struct aead *aead, uint32_t length)
 {
     static const uint8_t zeros[DP_KEY_LEN];
     char name[64];
-    struct aead_state *state = aead->state_new();
-    struct aead_key *send = aead->key_new(zeros, AEAD_SEAL), *receive = aead->key_new(zeros, AEAD_OPEN);
+    struct aead_state *state = aead->state_new(0);
+    struct aead_key *send = aead->key_new(zeros, AEAD_SEAL, 1), *receive = aead->key_new(zeros, AEAD_OPEN, 1);
     for (uint32_t i = 0; i < PACKETS; i++)
         ops[i] = (struct aead_op){.key = send, .data = messages + i * STRIDE, .length = length};
     snprintf(name, sizeof name, "%s: seal %u bytes", aead->name, length);

@@ -83,8 +83,8 @@ static void count_aead(void)
 {
     static const uint8_t zeros[DP_KEY_LEN];
     const struct aead *aead = aead_openssl();
-    struct aead_state *state = aead->state_new();
-    struct aead_key *send = aead->key_new(zeros, AEAD_SEAL), *receive = aead->key_new(zeros, AEAD_OPEN);
+    struct aead_state *state = aead->state_new(0);
+    struct aead_key *send = aead->key_new(zeros, AEAD_SEAL, 1), *receive = aead->key_new(zeros, AEAD_OPEN, 1);
     for (int i = 0; i < SEGMENTS; i++)
         ops[i] = (struct aead_op){.key = send, .data = messages + i * STRIDE, .length = MTU};
     COUNT("seal", SEGMENTS, (void)0, aead->seal_batch(state, ops, SEGMENTS));

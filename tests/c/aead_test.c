@@ -21,8 +21,8 @@ static void find_implementations(void)
 static uint32_t run_one(const struct aead *aead, enum aead_direction direction, const uint8_t *key,
                         uint8_t *data, size_t length, uint64_t counter)
 {
-    struct aead_state *state = aead->state_new();
-    struct aead_key *handle = aead->key_new(key, direction);
+    struct aead_state *state = aead->state_new(0);
+    struct aead_key *handle = aead->key_new(key, direction, 1);
     struct aead_op op = {.key = handle, .data = data, .counter = counter, .length = (uint32_t)length};
     CHECK(state && handle);
     (direction == AEAD_SEAL ? aead->seal_batch : aead->open_batch)(state, &op, 1);
@@ -80,11 +80,11 @@ static void exchange(const struct aead *sealer, const struct aead *opener)
     uint64_t random = 3;
     uint8_t bytes[3][32];
     struct aead_key *send[3], *receive[3];
-    struct aead_state *out = sealer->state_new(), *in = opener->state_new();
+    struct aead_state *out = sealer->state_new(0), *in = opener->state_new(0);
     for (int k = 0; k < 3; k++) {
         draw_bytes(&random, bytes[k], 32);
-        send[k] = sealer->key_new(bytes[k], AEAD_SEAL);
-        receive[k] = opener->key_new(bytes[k], AEAD_OPEN);
+        send[k] = sealer->key_new(bytes[k], AEAD_SEAL, 1);
+        receive[k] = opener->key_new(bytes[k], AEAD_OPEN, 1);
         CHECK(send[k] && receive[k]);
     }
     draw_batch(&random);

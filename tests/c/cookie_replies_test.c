@@ -21,14 +21,14 @@ static void ask(uint32_t ip, uint16_t port, uint64_t now_ns)
     struct dp_endpoint source = {.remote = {.family = AF_INET, .port = port}};
 
     memcpy(source.remote.ip, &ip, 4);
-    cookie_replies_add(plane.dp, initiation, sizeof initiation, &source, now_ns);
+    cookie_replies_add(plane.dp, 0, initiation, sizeof initiation, &source, now_ns);
 }
 
 static int replies(void)
 {
     int before = kernel.sends;
 
-    cookie_replies_send(plane.dp);
+    cookie_replies_send(plane.dp, 0);
     return kernel.sends - before;
 }
 
@@ -106,7 +106,7 @@ static void what_finds_the_buffer_full_is_counted(void)
     inbound(&plane);
     CHECK(dp_drops(plane.dp)[DROP_UDP_OVERFLOW] > 900);
     CHECK_EQUAL(dp_drops(plane.dp)[DROP_UDP_OVERFLOW] + dp_drops(plane.dp)[DROP_UDP_MALFORMED], sent + 1);
-    CHECK_EQUAL(dp_set_sockets(plane.dp, plane.udp4, -1), 0); /* the same again: counted once */
+    CHECK_EQUAL(use_socket(plane.dp, plane.udp4), 0); /* the same again: counted once */
     peer_sends_raw(&plane, junk, sizeof junk);
     inbound(&plane);
     CHECK_EQUAL(dp_drops(plane.dp)[DROP_UDP_OVERFLOW] + dp_drops(plane.dp)[DROP_UDP_MALFORMED], sent + 2);

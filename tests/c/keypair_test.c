@@ -30,7 +30,7 @@ static struct keypair *make(int is_initiator, uint32_t kind)
                                        .is_initiator = (uint32_t)is_initiator,
                                        .psk_kind = kind};
     const struct aead *aead = aead_openssl();
-    struct keypair *keypair = keypair_new(aead, NULL, &config);
+    struct keypair *keypair = keypair_new(aead, 1, NULL, &config);
     CHECK(keypair);
     return keypair;
 }

@@ -38,7 +38,8 @@ static long each_allocation(void (*story)(void))
 
 static struct dp_config config_of(int tun_fd, uint32_t aead)
 {
-    return (struct dp_config){.tun_fd = tun_fd,
+    return (struct dp_config){.queues = {{tun_fd, tun_fd}},
+                              .workers = 1,
                               .tun_has_vnet_header = 1,
                               .mtu = 1420,
                               .features = DP_FEATURE_ALL,
@@ -185,7 +186,7 @@ static void a_stranger_asks_under_load(void)
     uint64_t now_ns = now_boottime_ns();
 
     memory_error = 0;
-    int result = cookie_reply(plane.dp->cookies, message, sizeof message, &source, now_ns, reply);
+    int result = cookie_reply(plane.dp->pairs[0].cookies, message, sizeof message, &source, now_ns, reply);
     CHECK(memory_error ? result < 0 : result == 0);
 }
 

@@ -137,6 +137,12 @@ static inline int bound_udp4(uint16_t *port)
     return fd;
 }
 
+/* One IPv4 socket; -1: none. */
+static inline int use_socket(struct dp *dp, int udp4)
+{
+    return dp_set_sockets(dp, &(struct dp_socket_pair){udp4, -1}, udp4 >= 0);
+}
+
 static inline uint32_t plane_session(struct plane *plane, int is_initiator, uint32_t psk_kind)
 {
     struct dp_keypair_config keys = {.remote_index = 0x01020304,
@@ -156,7 +162,8 @@ static inline void plane_begin(struct plane *plane, int vnet)
     int ends[2], error = 0;
     uint16_t port;
     CHECK(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, ends) == 0);
-    struct dp_config config = {.tun_fd = ends[0],
+    struct dp_config config = {.queues = {{ends[0], ends[0]}},
+                               .workers = 1,
                                .tun_has_vnet_header = vnet,
                                .mtu = 1420,
                                .features = DP_FEATURE_ALL,
@@ -173,7 +180,7 @@ static inline void plane_begin(struct plane *plane, int vnet)
     kernel.dp = plane->dp;
     plane->dp->system = (struct system_calls){fake_read, fake_writev, fake_sendmmsg, fake_recvmmsg};
     plane->udp4 = bound_udp4(&port);
-    CHECK_EQUAL(dp_set_sockets(plane->dp, plane->udp4, -1), 0);
+    CHECK_EQUAL(use_socket(plane->dp, plane->udp4), 0);
     plane->peer = (uint32_t)dp_peer_add(plane->dp);
     struct dp_endpoint endpoint = {0};
     plane->remote = bound_udp4(&port);
@@ -197,14 +204,14 @@ static inline void plane_end(struct plane *plane)
 static inline int outbound(struct plane *plane)
 {
     atomic_store(&plane->dp->is_stopped, false);
-    return dp_run_outbound(plane->dp);
+    return dp_run_outbound(plane->dp, 0);
 }
 
 /* Runs the inbound worker until the socket is empty: something must be there, or be on its way. */
 static inline int inbound(struct plane *plane)
 {
     atomic_store(&plane->dp->is_stopped, false);
-    return dp_run_inbound(plane->dp);
+    return dp_run_inbound(plane->dp, 0);
 }
 
 /* The kernel hands the plane a UDP packet with this much payload, behind a vnet header if it has one. */
@@ -247,8 +254,8 @@ static inline size_t make_data(struct plane *plane, uint64_t counter, const uint
                                uint8_t *out)
 {
     const struct aead *aead = aead_openssl();
-    struct aead_state *state = aead->state_new();
-    struct aead_key *key = aead->key_new(plane->keys.receive_key, AEAD_SEAL);
+    struct aead_state *state = aead->state_new(0);
+    struct aead_key *key = aead->key_new(plane->keys.receive_key, AEAD_SEAL, 1);
     struct aead_op op = {
         .key = key, .data = out + MESSAGE_DATA_HEADER_LEN, .counter = counter, .length = length};
     put_data_header(out, plane->keys.local_index, counter);

@@ -30,14 +30,14 @@ static void pause_us(long us)
 static void *run_outbound(void *ignored)
 {
     (void)ignored;
-    CHECK_EQUAL(dp_run_outbound(plane.dp), 0);
+    CHECK_EQUAL(dp_run_outbound(plane.dp, 0), 0);
     return NULL;
 }
 
 static void *run_inbound(void *ignored)
 {
     (void)ignored;
-    CHECK_EQUAL(dp_run_inbound(plane.dp), 0);
+    CHECK_EQUAL(dp_run_inbound(plane.dp, 0), 0);
     return NULL;
 }
 
@@ -193,7 +193,7 @@ static int new_socket(void)
 {
     uint16_t port;
     int fd = bound_udp4(&port);
-    CHECK_EQUAL(dp_set_sockets(plane.dp, fd, -1), 0);
+    CHECK_EQUAL(use_socket(plane.dp, fd), 0);
     atomic_store(&live_port, port);
     return fd;
 }
@@ -208,7 +208,7 @@ static void *reconfigure(void *ignored)
     while (!atomic_load(&done)) {
         int old = fd;
         if (draw_below(&state, 4) == 0)
-            CHECK_EQUAL(dp_set_sockets(plane.dp, -1, -1), 0);
+            CHECK_EQUAL(use_socket(plane.dp, -1), 0);
         fd = new_socket();
         close(old);
         dp_set_mtu(plane.dp, 1280 + draw_below(&state, 200));

@@ -3,7 +3,7 @@
 #include "harness.h"
 
 static struct staged staged;
-static size_t device_bytes;
+static _Atomic size_t device_bytes;
 static uint8_t packet[70000];
 
 static uint32_t add(int control, uint32_t length)

@@ -10,7 +10,8 @@ class PairTun(Tun):
         ours, self.__dict__["kernel"] = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         ours.setblocking(False)
         self.__dict__["state"] = {"up": True}
-        super().__init__(ours.detach(), has_vnet_header=False)
+        fd = ours.detach()
+        super().__init__(((fd, fd),), has_vnet_header=False)
 
     @property
     def name(self) -> str:

@@ -120,9 +120,11 @@ def side(
     udp[6].setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     udp[4].bind(("127.0.0.1", 0))
     udp[6].bind(("::1", 0))
-    plane = DataPlane(theirs.fileno(), has_vnet_header=vnet, mtu=1420, features=features, **limits)
+    plane = DataPlane(
+        [(theirs.fileno(), theirs.fileno())], has_vnet_header=vnet, mtu=1420, features=features, **limits
+    )
     try:
-        plane.set_sockets(udp[4].fileno(), udp[6].fileno())
+        plane.set_sockets((udp[4].fileno(), udp[6].fileno()))
         plane.start()
         yield Side(plane, ours, udp, vnet, inner={4: inner4, 6: inner6})
     finally:

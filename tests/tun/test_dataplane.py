@@ -232,7 +232,7 @@ def test_sockets_can_be_replaced_under_traffic() -> None:
         for number in range(20):
             fresh = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             fresh.bind(("127.0.0.1", 0))
-            p.a.plane.set_sockets(fresh.fileno(), p.a.udp[6].fileno())
+            p.a.plane.set_sockets((fresh.fileno(), p.a.udp[6].fileno()))
             p.a.udp[4].close()
             p.a.udp[4] = fresh
             packet = p.udp(struct.pack("!H", number))
@@ -246,7 +246,7 @@ def test_a_refused_socket_leaves_the_old_ones_in_use() -> None:
     with pair() as p, socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as wrong:
         wrong.bind(("::1", 0))
         with pytest.raises(TunError, match="family not supported"):
-            p.a.plane.set_sockets(wrong.fileno())
+            p.a.plane.set_sockets((wrong.fileno(), -1))
         p.session()
         p.a.send(p.udp(b"x"))
         p.b.receive()
@@ -373,6 +373,6 @@ def test_the_records_cannot_be_written_from_python() -> None:
 def test_limits_out_of_range_are_refused(change: dict[str, int]) -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with ours, theirs, pytest.raises(TunError, match="Invalid argument"):
-        DataPlane(ours.fileno(), has_vnet_header=False, mtu=1420, **change)
+        DataPlane([(ours.fileno(), ours.fileno())], has_vnet_header=False, mtu=1420, **change)
     with pytest.raises(DeviceGone):
-        DataPlane(-1, has_vnet_header=False, mtu=1420)
+        DataPlane([(-1, -1)], has_vnet_header=False, mtu=1420)

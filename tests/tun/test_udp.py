@@ -76,7 +76,7 @@ def test_one_family_may_be_missing(monkeypatch: pytest.MonkeyPatch, missing: int
 
     monkeypatch.setattr("tun.udp.socket.socket", without)
     sockets = UdpSockets.open(0, 0)
-    assert -1 in sockets.descriptors
+    assert -1 in sockets.descriptors[0]
     assert sockets.port > 0
     sockets.close()
 
@@ -85,7 +85,7 @@ def test_bound_sockets_may_be_handed_in() -> None:
     with taken(socket.AF_INET) as v4, taken(socket.AF_INET6) as v6:
         sockets = UdpSockets.adopt((os.dup(v6.fileno()), os.dup(v4.fileno())), 0)
         assert sockets.port == v4.getsockname()[1]
-        assert all(number >= 0 for number in sockets.descriptors)
+        assert all(number >= 0 for number in sockets.descriptors[0])
         sockets.close()
 
 

@@ -31,8 +31,8 @@ static uint64_t measure(const struct aead *aead)
     uint64_t best = UINT64_MAX;
     size_t stride = SAMPLE_LEN + TAG_LEN;
     struct aead_op ops[SAMPLE_PACKETS] = {0};
-    struct aead_state *state = aead->state_new();
-    struct aead_key *key = aead->key_new(zeros, AEAD_SEAL);
+    struct aead_state *state = aead->state_new(0);
+    struct aead_key *key = aead->key_new(zeros, AEAD_SEAL, 1);
     uint8_t *data = calloc(SAMPLE_PACKETS, stride);
 
     if (state && key && data) {

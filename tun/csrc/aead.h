@@ -16,9 +16,8 @@
 /* Reserved to one thread at a time: scratch contexts of one implementation. */
 struct aead_state;
 
-/* One key for one direction. Made and freed by the implementation that uses it; using it changes it, so a key
- * also belongs to one thread at a time (a keypair's send key to the outbound worker, its receive key to the
- * inbound one). */
+/* One key for one direction. Made and freed by the implementation that uses it. Workers with states of
+ * different numbers may use it at the same time. */
 struct aead_key;
 
 enum aead_direction { AEAD_SEAL, AEAD_OPEN };
@@ -34,9 +33,12 @@ struct aead_op {
 
 struct aead {
     const char *name;
-    struct aead_state *(*state_new)(void);        /* NULL: no memory */
+    /* Of the worker with this number, below the `workers` of every key it meets. NULL: no memory. */
+    struct aead_state *(*state_new)(uint32_t worker);
     void (*state_free)(struct aead_state *state); /* wipes; NULL is fine */
-    struct aead_key *(*key_new)(const uint8_t key[DP_KEY_LEN], enum aead_direction direction); /* copies */
+    /* Copies. NULL: no memory. */
+    struct aead_key *(*key_new)(const uint8_t key[DP_KEY_LEN], enum aead_direction direction,
+                                uint32_t workers);
     void (*key_free)(struct aead_key *key); /* wipes; NULL is fine */
     /* The key has AEAD_SEAL. Writes the tag behind the data. */
     void (*seal_batch)(struct aead_state *state, struct aead_op *ops, size_t count);

@@ -39,8 +39,9 @@ static void state_free(struct aead_state *state)
     free(state);
 }
 
-static struct aead_state *state_new(void)
+static struct aead_state *state_new(uint32_t worker)
 {
+    (void)worker;
     struct aead_state *state = calloc(1, sizeof *state);
     if (!state)
         return NULL;
@@ -55,9 +56,11 @@ static struct aead_state *state_new(void)
     return state;
 }
 
-static struct aead_key *key_new(const uint8_t bytes[DP_KEY_LEN], enum aead_direction direction)
+static struct aead_key *key_new(const uint8_t bytes[DP_KEY_LEN], enum aead_direction direction,
+                                uint32_t workers)
 {
     (void)direction;
+    (void)workers; /* it is only read */
     struct aead_key *key = malloc(sizeof *key);
     if (key)
         memcpy(key->bytes, bytes, sizeof key->bytes);
@@ -152,7 +155,7 @@ const struct aead *aead_ipsec_mb(void)
         .seal_batch = seal_batch,
         .open_batch = open_batch,
     };
-    struct aead_state *state = state_new();
+    struct aead_state *state = state_new(0);
     int runs = state != NULL;
     state_free(state);
     return runs ? &implementation : NULL;

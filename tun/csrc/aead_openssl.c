@@ -7,19 +7,24 @@
 
 #define NONCE_LEN 12
 
-/* A context keyed once; a packet only sets the nonce. */
+/* Contexts keyed once, one for each worker; a packet only sets the nonce. */
 struct aead_key {
-    EVP_CIPHER_CTX *context;
+    uint32_t workers;
+    EVP_CIPHER_CTX *contexts[];
 };
 
-/* Everything is in the keys; a state only has to be something. */
+/* Everything else is in the keys. */
 struct aead_state {
-    char nothing;
+    uint32_t worker;
 };
 
-static struct aead_state *state_new(void)
+static struct aead_state *state_new(uint32_t worker)
 {
-    return calloc(1, sizeof(struct aead_state));
+    struct aead_state *state = calloc(1, sizeof(*state));
+
+    if (state)
+        state->worker = worker;
+    return state;
 }
 
 static void state_free(struct aead_state *state)
@@ -31,20 +36,35 @@ static void key_free(struct aead_key *key)
 {
     if (!key)
         return;
-    EVP_CIPHER_CTX_free(key->context); /* wipes */
+    for (uint32_t i = 0; i < key->workers; i++)
+        EVP_CIPHER_CTX_free(key->contexts[i]); /* wipes */
     free(key);
 }
 
-static struct aead_key *key_new(const uint8_t bytes[DP_KEY_LEN], enum aead_direction direction)
+static EVP_CIPHER_CTX *context_new(const uint8_t bytes[DP_KEY_LEN], enum aead_direction direction)
 {
-    struct aead_key *key = calloc(1, sizeof *key);
+    EVP_CIPHER_CTX *context = EVP_CIPHER_CTX_new();
+
+    if (context &&
+        !EVP_CipherInit_ex(context, EVP_chacha20_poly1305(), NULL, bytes, NULL, direction == AEAD_SEAL)) {
+        EVP_CIPHER_CTX_free(context);
+        return NULL;
+    }
+    return context;
+}
+
+static struct aead_key *key_new(const uint8_t bytes[DP_KEY_LEN], enum aead_direction direction,
+                                uint32_t workers)
+{
+    struct aead_key *key = calloc(1, sizeof *key + workers * sizeof key->contexts[0]);
     if (!key)
         return NULL;
-    key->context = EVP_CIPHER_CTX_new();
-    if (!key->context || !EVP_CipherInit_ex(key->context, EVP_chacha20_poly1305(), NULL, bytes, NULL,
-                                            direction == AEAD_SEAL)) {
-        key_free(key);
-        return NULL;
+    for (; key->workers < workers; key->workers++) {
+        key->contexts[key->workers] = context_new(bytes, direction);
+        if (!key->contexts[key->workers]) {
+            key_free(key);
+            return NULL;
+        }
     }
     return key;
 }
@@ -55,9 +75,9 @@ static void put_nonce(uint8_t nonce[NONCE_LEN], uint64_t counter)
     put_le64(nonce + 4, counter);
 }
 
-static int seal(const struct aead_op *op)
+static int seal(const struct aead_state *state, const struct aead_op *op)
 {
-    EVP_CIPHER_CTX *context = op->key->context;
+    EVP_CIPHER_CTX *context = op->key->contexts[state->worker];
     uint8_t nonce[NONCE_LEN];
     int done = 0;
 
@@ -68,9 +88,9 @@ static int seal(const struct aead_op *op)
            EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG, TAG_LEN, op->data + op->length);
 }
 
-static int open_one(const struct aead_op *op)
+static int open_one(const struct aead_state *state, const struct aead_op *op)
 {
-    EVP_CIPHER_CTX *context = op->key->context;
+    EVP_CIPHER_CTX *context = op->key->contexts[state->worker];
     uint8_t nonce[NONCE_LEN];
     int done = 0;
 
@@ -83,16 +103,14 @@ static int open_one(const struct aead_op *op)
 
 static void seal_batch(struct aead_state *state, struct aead_op *ops, size_t count)
 {
-    (void)state;
     for (size_t i = 0; i < count; i++)
-        ops[i].ok = seal(&ops[i]) == 1;
+        ops[i].ok = seal(state, &ops[i]) == 1;
 }
 
 static void open_batch(struct aead_state *state, struct aead_op *ops, size_t count)
 {
-    (void)state;
     for (size_t i = 0; i < count; i++)
-        ops[i].ok = open_one(&ops[i]) == 1;
+        ops[i].ok = open_one(state, &ops[i]) == 1;
 }
 
 const struct aead *aead_openssl(void)

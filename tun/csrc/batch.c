@@ -10,10 +10,11 @@
 #define BATCH_FULL_PACKETS 64  /* this many are sent without looking for more */
 #define BATCH_FULL_BYTES 61600 /* likewise */
 
-bool batch_init(struct batch *batch, struct dp *dp)
+bool batch_init(struct batch *batch, struct dp *dp, uint32_t worker)
 {
     batch->dp = dp;
-    batch->aead = dp->aead->state_new();
+    batch->worker = batch->transmit.worker = worker;
+    batch->aead = dp->aead->state_new(worker);
     batch->buffer = aligned_alloc(64, BATCH_BUFFER_LEN);
     return batch->aead && batch->buffer;
 }
@@ -36,14 +37,14 @@ static bool is_sealed(const struct aead_op *op)
 }
 
 /* Can this message leave in one send with those before it? */
-static bool continues(struct dp *dp, const struct outgoing *last, const struct segment_batch *run,
+static bool continues(const struct batch *batch, const struct outgoing *last, const struct segment_batch *run,
                       const struct batch_packet *packet, const uint8_t *data, uint32_t length)
 {
     uint32_t max_bytes =
         packet->peer->endpoint.remote.family == AF_INET ? SEGMENT_MAX_BYTES4 : SEGMENT_MAX_BYTES6;
 
     return last->peer == packet->peer && last->ds == packet->ds && last->data + last->length == data &&
-           segment_fits(run, length, max_bytes) && may_segment(dp, packet->peer);
+           segment_fits(run, length, max_bytes) && may_segment(batch->dp, batch->worker, packet->peer);
 }
 
 static size_t build_outgoing(struct batch *batch)
@@ -58,7 +59,7 @@ static size_t build_outgoing(struct batch *batch)
 
         if (!is_sealed(&batch->ops[i]))
             continue;
-        if (!last || !continues(batch->dp, last, &run, &batch->packets[i], data, length)) {
+        if (!last || !continues(batch, last, &run, &batch->packets[i], data, length)) {
             last = &batch->outgoing[n++];
             memset(&run, 0, sizeof(run));
             memset(last, 0, sizeof(*last));

@@ -20,6 +20,7 @@ struct batch_packet {
 /* One per outbound worker; everything in it is [tx]. */
 struct batch {
     struct dp *dp;
+    uint32_t worker;
     struct aead_state *aead;
     uint64_t now_ns; /* of this burst */
     uint8_t *buffer; /* BATCH_BUFFER_LEN */
@@ -32,7 +33,8 @@ struct batch {
     struct deferred deferred;
 };
 
-bool batch_init(struct batch *batch, struct dp *dp); /* false: no memory; destroy it anyway */
+bool batch_init(struct batch *batch, struct dp *dp,
+                uint32_t worker); /* false: no memory; destroy it anyway */
 void batch_destroy(struct batch *batch);
 
 /* Is there so much in it that it should be sent without looking for more? */

@@ -55,6 +55,16 @@ static int unlock_with(struct dp *dp, int result)
     return result;
 }
 
+/* After peer_request_flush. */
+static int unlock_and_wake(struct dp *dp)
+{
+    uint32_t workers = flushes_wanted(dp);
+
+    pthread_rwlock_unlock(&dp->lock);
+    wake_outbound(dp, workers);
+    return 0;
+}
+
 int dp_peer_remove(struct dp *dp, uint32_t number)
 {
     struct peer *peer = lock_peer(dp, number);
@@ -107,11 +117,8 @@ int dp_peer_set_gate(struct dp *dp, uint32_t number, const struct dp_gate *gate)
     peer->gate = *gate;
     peer->gate_is_open = gate_is_open(gate);
     peer_refresh_record(dp, peer);
-    if (staged_count(&peer->staged))
-        peer_request_flush(dp, peer, PEER_FLUSH_STAGED);
-    pthread_rwlock_unlock(&dp->lock);
-    wake(dp->wake_outbound);
-    return 0;
+    peer_request_flush(dp, peer, PEER_FLUSH_STAGED);
+    return unlock_and_wake(dp);
 }
 
 int dp_allowed_ip_insert(struct dp *dp, uint32_t number, const struct dp_address *prefix, uint32_t bits)
@@ -243,9 +250,7 @@ int dp_peer_flush(struct dp *dp, uint32_t number, int keepalive)
     if (!peer)
         return -ENOENT;
     peer_request_flush(dp, peer, PEER_FLUSH_STAGED | (keepalive ? PEER_FLUSH_KEEPALIVE : 0));
-    pthread_rwlock_unlock(&dp->lock);
-    wake(dp->wake_outbound);
-    return 0;
+    return unlock_and_wake(dp);
 }
 
 int dp_peer_drop_staged(struct dp *dp, uint32_t number)

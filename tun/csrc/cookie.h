@@ -1,7 +1,7 @@
 /*
  * The responder's cheap checks of initiations and responses: mac1, mac2, and the cookie reply (paper section
- * 5.4.7). Opening a cookie reply and stamping our own messages is the control plane's business. One thread;
- * cookie_set_identity needs the exclusive lock.
+ * 5.4.7). Opening a cookie reply and stamping our own messages is the control plane's business. One thread,
+ * one checker: an inbound worker's. cookie_set_identity needs the exclusive lock.
  */
 #ifndef WGPY_COOKIE_H
 #define WGPY_COOKIE_H

@@ -18,6 +18,7 @@ struct budget {
 
 struct cookie_replies {
     uint64_t hash_key[3];
+    uint64_t interval_ns; /* between replies to all strangers, or to all peers */
     struct budget peers;
     struct budget strangers;
     size_t count; /* of waiting */
@@ -25,7 +26,7 @@ struct cookie_replies {
     struct transmit transmit;
 };
 
-struct cookie_replies *cookie_replies_new(void)
+struct cookie_replies *cookie_replies_new(uint32_t worker, uint32_t workers)
 {
     struct cookie_replies *replies = calloc(1, sizeof(*replies));
 
@@ -33,6 +34,10 @@ struct cookie_replies *cookie_replies_new(void)
         getrandom(replies->hash_key, sizeof(replies->hash_key), 0) != (ssize_t)sizeof(replies->hash_key)) {
         free(replies);
         return NULL;
+    }
+    if (replies) {
+        replies->interval_ns = REPLIES_INTERVAL_NS * workers;
+        replies->transmit.worker = worker;
     }
     return replies;
 }
@@ -71,32 +76,32 @@ static bool spend(struct cookie_replies *replies, struct budget *budget, const s
     uint64_t *bucket = bucket_of(replies, budget, source);
 
     if (!has_token(*bucket, now_ns, REPLIES_SOURCE_INTERVAL_NS, REPLIES_SOURCE_BURST) ||
-        !has_token(budget->all_full_ns, now_ns, REPLIES_INTERVAL_NS, REPLIES_BURST))
+        !has_token(budget->all_full_ns, now_ns, replies->interval_ns, REPLIES_BURST))
         return false;
     take_token(bucket, now_ns, REPLIES_SOURCE_INTERVAL_NS);
-    take_token(&budget->all_full_ns, now_ns, REPLIES_INTERVAL_NS);
+    take_token(&budget->all_full_ns, now_ns, replies->interval_ns);
     return true;
 }
 
-void cookie_replies_add(struct dp *dp, const uint8_t *message, size_t length,
+void cookie_replies_add(struct dp *dp, uint32_t worker, const uint8_t *message, size_t length,
                         const struct dp_endpoint *source, uint64_t now_ns)
 {
-    struct cookie_replies *replies = dp->replies;
+    struct cookie_replies *replies = dp->pairs[worker].replies;
     bool is_peer = may_be_endpoint(dp, &source->remote);
 
     struct reply *reply = &replies->waiting[replies->count];
 
     if (!spend(replies, is_peer ? &replies->peers : &replies->strangers, &source->remote, now_ns) ||
-        cookie_reply(dp->cookies, message, length, &source->remote, now_ns, reply->bytes))
+        cookie_reply(dp->pairs[worker].cookies, message, length, &source->remote, now_ns, reply->bytes))
         return;
     reply->to = *source;
     if (++replies->count == REPLIES_AT_ONCE)
-        cookie_replies_send(dp);
+        cookie_replies_send(dp, worker);
 }
 
-void cookie_replies_send(struct dp *dp)
+void cookie_replies_send(struct dp *dp, uint32_t worker)
 {
-    struct cookie_replies *replies = dp->replies;
+    struct cookie_replies *replies = dp->pairs[worker].replies;
 
     transmit_replies(dp, &replies->transmit, replies->waiting, replies->count);
     replies->count = 0;

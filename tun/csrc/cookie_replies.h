@@ -17,13 +17,14 @@
 
 struct cookie_replies;
 
-struct cookie_replies *cookie_replies_new(void); /* NULL: no memory or no randomness */
+/* One of so many workers, who share what is bounded in all. NULL: no memory or no randomness. */
+struct cookie_replies *cookie_replies_new(uint32_t worker, uint32_t workers);
 void cookie_replies_free(struct cookie_replies *replies);
 
 /* Answers an initiation or response whose mac1 was right, or does not. Inbound worker. */
-void cookie_replies_add(struct dp *dp, const uint8_t *message, size_t length,
+void cookie_replies_add(struct dp *dp, uint32_t worker, const uint8_t *message, size_t length,
                         const struct dp_endpoint *source, uint64_t now_ns);
 /* Sends what was added; what the kernel refuses is nobody's business. Inbound worker. */
-void cookie_replies_send(struct dp *dp);
+void cookie_replies_send(struct dp *dp, uint32_t worker);
 
 #endif

@@ -45,6 +45,23 @@ void drain(int fd)
     (void)taken;
 }
 
+uint32_t flushes_wanted(const struct dp *dp)
+{
+    uint32_t workers = 0;
+
+    for (uint32_t worker = 0; worker < dp->config.workers; worker++)
+        if (dp->pairs[worker].flush_head)
+            workers |= 1u << worker;
+    return workers;
+}
+
+void wake_outbound(struct dp *dp, uint32_t workers)
+{
+    for (uint32_t worker = 0; workers >> worker; worker++)
+        if (workers >> worker & 1)
+            wake(dp->pairs[worker].wake_outbound);
+}
+
 void feature_lost(struct dp *dp, uint32_t feature)
 {
     atomic_fetch_and_explicit(&dp->features, ~feature, memory_order_relaxed);
@@ -63,11 +80,15 @@ bool raise_event(struct dp *dp, const struct dp_event *event)
 
 void want_session(struct dp *dp, struct peer *peer, uint64_t now_ns)
 {
-    if (peer->wanted_ns && now_ns - peer->wanted_ns < WANT_SESSION_INTERVAL_NS)
+    uint64_t wanted_ns = atomic_load_explicit(&peer->wanted_ns, memory_order_relaxed);
+
+    if (wanted_ns && (now_ns <= wanted_ns || now_ns - wanted_ns < WANT_SESSION_INTERVAL_NS))
         return;
-    if (raise_event(
+    if (!atomic_compare_exchange_strong(&peer->wanted_ns, &wanted_ns, now_ns))
+        return; /* another worker says it */
+    if (!raise_event(
             dp, &(struct dp_event){.kind = DP_EVENT_WANT_SESSION, .peer = peer->number, .time_ns = now_ns}))
-        peer->wanted_ns = now_ns;
+        atomic_store_explicit(&peer->wanted_ns, wanted_ns, memory_order_relaxed);
 }
 
 void device_gone(struct dp *dp, int error, uint64_t now_ns)
@@ -90,13 +111,22 @@ static void lock_init(pthread_rwlock_t *lock)
     pthread_rwlockattr_destroy(&attributes);
 }
 
+/* A read that blocks would block under the lock. */
+static bool make_nonblocking(int fd)
+{
+    int flags = fd < 0 ? -1 : fcntl(fd, F_GETFL);
+
+    return flags >= 0 && fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0;
+}
+
 static int check_config(const struct dp_config *config)
 {
-    int flags = config->tun_fd < 0 ? -1 : fcntl(config->tun_fd, F_GETFL);
-
-    /* a read that blocks would block under the lock */
-    if (flags < 0 || fcntl(config->tun_fd, F_SETFL, flags | O_NONBLOCK) < 0)
-        return -EBADF;
+    if (!config->workers || config->workers > DP_MAX_WORKERS)
+        return -EINVAL;
+    for (uint32_t worker = 0; worker < config->workers; worker++)
+        if (!make_nonblocking(config->queues[worker].read_fd) ||
+            !make_nonblocking(config->queues[worker].write_fd))
+            return -EBADF;
     if (!config->max_peers || config->max_peers > DP_MAX_PEERS || !config->reject_after_time_ns ||
         !config->reject_after_messages || config->reject_after_messages > REJECT_AFTER_MESSAGES)
         return -EINVAL;
@@ -120,16 +150,17 @@ static uint32_t negotiate_offloads(const struct dp_config *config, uint32_t feat
 {
     unsigned int tso = features & DP_FEATURE_TSO ? TUN_F_TSO4 | TUN_F_TSO6 : 0;
     unsigned int uso = tso && features & DP_FEATURE_USO ? OFFLOAD_USO : 0;
+    int tun_fd = config->queues[0].read_fd; /* what it takes is the interface's, not the queue's */
 
     if (!config->tun_has_vnet_header)
         return features;
-    if (ioctl(config->tun_fd, TUNSETOFFLOAD, TUN_F_CSUM | tso | uso) == 0)
+    if (ioctl(tun_fd, TUNSETOFFLOAD, TUN_F_CSUM | tso | uso) == 0)
         return uso ? features : features & ~(uint32_t)DP_FEATURE_USO;
     if (errno != EINVAL)
         return features;
-    if (uso && ioctl(config->tun_fd, TUNSETOFFLOAD, TUN_F_CSUM | tso) == 0)
+    if (uso && ioctl(tun_fd, TUNSETOFFLOAD, TUN_F_CSUM | tso) == 0)
         return features & ~(uint32_t)DP_FEATURE_USO;
-    if (ioctl(config->tun_fd, TUNSETOFFLOAD, TUN_F_CSUM) == 0)
+    if (ioctl(tun_fd, TUNSETOFFLOAD, TUN_F_CSUM) == 0)
         return features & ~(uint32_t)(DP_FEATURE_TSO | DP_FEATURE_USO);
     return features & ~(uint32_t)(DP_FEATURE_TSO | DP_FEATURE_USO | DP_FEATURE_TUN_COALESCE);
 }
@@ -142,6 +173,21 @@ static struct dp_record *map_records(uint32_t max_peers)
     return at == MAP_FAILED ? NULL : at;
 }
 
+static int allocate_pair(struct dp *dp, uint32_t worker)
+{
+    struct worker_pair *pair = &dp->pairs[worker];
+
+    pair->wake_outbound = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    pair->wake_inbound = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (pair->wake_outbound < 0 || pair->wake_inbound < 0)
+        return -errno;
+    pair->cookies = cookie_new();
+    pair->replies = cookie_replies_new(worker, dp->config.workers);
+    pair->outbound = outbound_new(dp, worker);
+    pair->inbound = inbound_new(dp, worker);
+    return pair->cookies && pair->replies && pair->outbound && pair->inbound ? 0 : -ENOMEM;
+}
+
 static int allocate(struct dp *dp)
 {
     uint32_t max_peers = dp->config.max_peers;
@@ -149,10 +195,6 @@ static int allocate(struct dp *dp)
 
     if (result)
         return result;
-    dp->wake_outbound = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    dp->wake_inbound = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (dp->wake_outbound < 0 || dp->wake_inbound < 0)
-        return -errno;
     dp->aead = aead_choose(dp->config.aead);
     if (!dp->aead)
         return -ENOTSUP;
@@ -161,16 +203,48 @@ static int allocate(struct dp *dp)
     dp->free_numbers = calloc(max_peers, sizeof(*dp->free_numbers));
     dp->allowed_ips = allowedips_new(max_peers);
     dp->endpoint_filter = calloc(LOOP_FILTER_SIZE, sizeof(*dp->endpoint_filter));
-    dp->cookies = cookie_new();
     dp->ratelimiter = ratelimiter_new();
     dp->reply_rate = ratelimiter_new();
-    dp->replies = cookie_replies_new();
-    dp->outbound = outbound_new(dp);
-    dp->inbound = inbound_new(dp);
     if (!dp->records || !dp->peers || !dp->free_numbers || !dp->allowed_ips || !dp->endpoint_filter ||
-        !dp->cookies || !dp->ratelimiter || !dp->reply_rate || !dp->replies || !dp->outbound || !dp->inbound)
+        !dp->ratelimiter || !dp->reply_rate)
         return -ENOMEM;
-    return index_init(&dp->indices);
+    for (uint32_t worker = 0; worker < dp->config.workers && !result; worker++)
+        result = allocate_pair(dp, worker);
+    return result ? result : index_init(&dp->indices);
+}
+
+static int prepare_pair(struct dp *dp, struct udp_socket_pair *pair, const struct dp_socket_pair *from)
+{
+    bool gso = has_feature(dp, DP_FEATURE_UDP_GSO);
+    bool gro = has_feature(dp, DP_FEATURE_UDP_GRO);
+    int result = 0;
+
+    if (from->fd4 >= 0)
+        result = udp_socket_prepare(&pair->v4, from->fd4, AF_INET, gso, gro);
+    if (!result && from->fd6 >= 0)
+        result = udp_socket_prepare(&pair->v6, from->fd6, AF_INET6, gso, gro);
+    return result;
+}
+
+static int prepare_sockets(struct dp *dp, struct udp_sockets *sockets, const struct dp_socket_pair *from,
+                           size_t count)
+{
+    int result = 0;
+
+    memset(sockets, 0, sizeof(*sockets));
+    if (count > dp->config.workers)
+        return -EINVAL;
+    sockets->readers = (uint32_t)count;
+    for (size_t i = 0; i < DP_MAX_WORKERS && !result; i++) {
+        struct udp_socket_pair *pair = &sockets->pairs[i];
+
+        pair->v4.fd = pair->v6.fd = -1;
+        if (i < count)
+            result = prepare_pair(dp, pair, &from[i]);
+        else if (count)
+            *pair = sockets->pairs[i % count];
+    }
+    return result;
 }
 
 struct dp *dp_new(const struct dp_config *config, int *error)
@@ -180,11 +254,12 @@ struct dp *dp_new(const struct dp_config *config, int *error)
     *error = check_config(config);
     if (*error)
         return NULL;
-    dp = calloc(1, sizeof(*dp));
+    dp = aligned_alloc(_Alignof(struct dp), sizeof(*dp));
     if (!dp) {
         *error = -ENOMEM;
         return NULL;
     }
+    memset(dp, 0, sizeof(*dp));
     dp->config = *config;
     dp->limits = (struct keypair_limits){.reject_after_time_ns = config->reject_after_time_ns,
                                          .reject_after_messages = config->reject_after_messages,
@@ -192,8 +267,9 @@ struct dp *dp_new(const struct dp_config *config, int *error)
     dp->system = (struct system_calls){read, writev, sendmmsg, recvmmsg};
     atomic_init(&dp->mtu, config->mtu);
     atomic_init(&dp->features, negotiate_offloads(config, possible_features(config)));
-    dp->sockets.v4.fd = dp->sockets.v6.fd = -1;
-    dp->wake_outbound = dp->wake_inbound = -1;
+    prepare_sockets(dp, &dp->sockets, NULL, 0);
+    for (uint32_t worker = 0; worker < DP_MAX_WORKERS; worker++)
+        dp->pairs[worker].wake_outbound = dp->pairs[worker].wake_inbound = -1;
     lock_init(&dp->lock);
     *error = allocate(dp);
     if (*error) {
@@ -216,8 +292,21 @@ static void await_runs(struct dp *dp)
     struct timespec pause = {.tv_nsec = 100000};
 
     dp_stop(dp);
-    while (atomic_load(&dp->outbound_runs) || atomic_load(&dp->inbound_runs))
-        nanosleep(&pause, NULL);
+    for (uint32_t worker = 0; worker < dp->config.workers; worker++)
+        while (atomic_load(&dp->pairs[worker].outbound_runs) || atomic_load(&dp->pairs[worker].inbound_runs))
+            nanosleep(&pause, NULL);
+}
+
+static void free_pair(struct worker_pair *pair)
+{
+    outbound_free(pair->outbound);
+    inbound_free(pair->inbound);
+    cookie_free(pair->cookies);
+    cookie_replies_free(pair->replies);
+    if (pair->wake_outbound >= 0)
+        close(pair->wake_outbound);
+    if (pair->wake_inbound >= 0)
+        close(pair->wake_inbound);
 }
 
 void dp_free(struct dp *dp)
@@ -226,19 +315,13 @@ void dp_free(struct dp *dp)
         return;
     await_runs(dp);
     free_peers(dp);
-    outbound_free(dp->outbound);
-    inbound_free(dp->inbound);
+    for (uint32_t worker = 0; worker < DP_MAX_WORKERS; worker++)
+        free_pair(&dp->pairs[worker]);
     index_clear(&dp->indices);
     allowedips_free(dp->allowed_ips);
-    cookie_free(dp->cookies);
     ratelimiter_free(dp->ratelimiter);
     ratelimiter_free(dp->reply_rate);
-    cookie_replies_free(dp->replies);
     events_destroy(&dp->events);
-    if (dp->wake_outbound >= 0)
-        close(dp->wake_outbound);
-    if (dp->wake_inbound >= 0)
-        close(dp->wake_inbound);
     if (dp->records)
         munmap(dp->records, dp->config.max_peers * sizeof(struct dp_record));
     free(dp->peers);
@@ -265,51 +348,43 @@ void dp_set_mtu(struct dp *dp, uint32_t mtu)
 
 int dp_set_identity(struct dp *dp, const uint8_t *public_key)
 {
-    int result;
+    int result = 0;
 
     pthread_rwlock_wrlock(&dp->lock);
-    result = cookie_set_identity(dp->cookies, public_key);
+    for (uint32_t worker = 0; worker < dp->config.workers && !result; worker++)
+        result = cookie_set_identity(dp->pairs[worker].cookies, public_key);
     dp->has_identity = public_key != NULL && result == 0;
     pthread_rwlock_unlock(&dp->lock);
     return result;
 }
 
-static int prepare_sockets(struct dp *dp, struct udp_sockets *sockets, int fd4, int fd6)
-{
-    bool gso = has_feature(dp, DP_FEATURE_UDP_GSO);
-    bool gro = has_feature(dp, DP_FEATURE_UDP_GRO);
-    int result = 0;
-
-    sockets->v4.fd = sockets->v6.fd = -1;
-    if (fd4 >= 0)
-        result = udp_socket_prepare(&sockets->v4, fd4, AF_INET, gso, gro);
-    if (!result && fd6 >= 0)
-        result = udp_socket_prepare(&sockets->v6, fd6, AF_INET6, gso, gro);
-    return result;
-}
-
-/* The inbound worker may still sleep in poll on the old sockets: closing them is safe once it has moved on.
- */
+/* The inbound workers may still sleep in poll on the old sockets: closing them is safe once they moved on. */
 static void await_sockets_seen(struct dp *dp, uint64_t generation)
 {
     struct timespec pause = {.tv_nsec = 50000};
 
-    wake(dp->wake_inbound);
-    while (atomic_load(&dp->inbound_runs) && atomic_load(&dp->sockets_seen) < generation)
-        nanosleep(&pause, NULL);
+    for (uint32_t worker = 0; worker < dp->config.workers; worker++)
+        wake(dp->pairs[worker].wake_inbound);
+    for (uint32_t worker = 0; worker < dp->config.workers; worker++) {
+        struct worker_pair *pair = &dp->pairs[worker];
+
+        while (atomic_load(&pair->inbound_runs) && atomic_load(&pair->sockets_seen) < generation)
+            nanosleep(&pause, NULL);
+    }
 }
 
-int dp_set_sockets(struct dp *dp, int fd4, int fd6)
+int dp_set_sockets(struct dp *dp, const struct dp_socket_pair *pairs, size_t count)
 {
-    struct udp_sockets sockets = {0};
-    int result = prepare_sockets(dp, &sockets, fd4, fd6);
-    bool any = fd4 >= 0 || fd6 >= 0;
+    struct udp_sockets sockets;
+    int result = prepare_sockets(dp, &sockets, pairs, count);
+    const struct udp_socket_pair *first = &sockets.pairs[0];
+    bool any = first->v4.fd >= 0 || first->v6.fd >= 0;
 
     if (result)
         return result;
-    if (any && !(sockets.v4.gso || sockets.v6.gso))
+    if (any && !(first->v4.gso || first->v6.gso))
         feature_lost(dp, DP_FEATURE_UDP_GSO);
-    if (any && !(sockets.v4.gro || sockets.v6.gro))
+    if (any && !(first->v4.gro || first->v6.gro))
         feature_lost(dp, DP_FEATURE_UDP_GRO);
     pthread_rwlock_wrlock(&dp->lock);
     sockets.generation = dp->sockets.generation + 1;
@@ -322,8 +397,10 @@ int dp_set_sockets(struct dp *dp, int fd4, int fd6)
 void dp_stop(struct dp *dp)
 {
     atomic_store(&dp->is_stopped, true);
-    wake(dp->wake_outbound);
-    wake(dp->wake_inbound);
+    for (uint32_t worker = 0; worker < dp->config.workers; worker++) {
+        wake(dp->pairs[worker].wake_outbound);
+        wake(dp->pairs[worker].wake_inbound);
+    }
 }
 
 const struct dp_record *dp_records(struct dp *dp)

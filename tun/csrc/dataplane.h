@@ -24,6 +24,7 @@
 #define DP_HANDSHAKE_MAX 148
 #define DP_MAX_PEERS 65536
 #define DP_NO_PEER 0xffffffff
+#define DP_MAX_WORKERS 8
 
 struct dp;
 
@@ -56,8 +57,17 @@ struct dp_endpoint {
 #define DP_AEAD_OPENSSL 1
 #define DP_AEAD_IPSEC_MB 2
 
+/* One of the TUN's queues. Made non-blocking; with vnet header iff tun_has_vnet_header. */
+struct dp_tun_queue {
+    int read_fd;
+    /* read_fd where there is one queue. Of several another descriptor, detached (TUNSETQUEUE): a packet
+     * written to an attached queue pulls its flow's other direction onto that queue, in the middle of it. */
+    int write_fd;
+};
+
 struct dp_config {
-    int tun_fd; /* made non-blocking; with vnet header iff tun_has_vnet_header */
+    struct dp_tun_queue queues[DP_MAX_WORKERS]; /* one for each pair of workers */
+    uint32_t workers;                           /* pairs, at least 1 */
     int tun_has_vnet_header;
     uint32_t mtu;
     uint32_t features;             /* DP_FEATURE_*: wanted; what the kernel refuses is taken out */
@@ -102,7 +112,7 @@ struct dp_gate {
  * a peer's record is zeroed when its number is given out. Stamps are ns of CLOCK_BOOTTIME, 0 = never. "auth"
  * is any authenticated packet (data, keepalive, initiation, response), "data" a non-empty one. */
 struct dp_record {
-    /* written by the outbound worker */
+    /* written by the outbound workers */
     uint64_t tx_bytes;   /* whole UDP payloads of all message types */
     uint64_t tx_packets; /* transport data */
     uint64_t tx_dropped; /* staged packets dropped, whatever the reason */
@@ -111,7 +121,7 @@ struct dp_record {
     uint64_t last_tx_auth_ns;
     uint64_t last_tx_data_ns;
     uint64_t tx_unanswered_ns; /* first data sent since the last auth packet received; 0 = all answered */
-    /* written by the inbound worker */
+    /* written by the inbound workers */
     uint64_t rx_bytes;
     uint64_t rx_packets;
     uint64_t rx_dropped; /* authenticated, but malformed inside or from a source not allowed */
@@ -159,14 +169,23 @@ struct dp_event {
 
 /* configure */
 struct dp *dp_new(const struct dp_config *config, int *error); /* NULL and *error = -errno */
-void dp_free(struct dp *dp);                                   /* after both runs returned */
+void dp_free(struct dp *dp);                                   /* after all runs returned */
 uint32_t dp_features(struct dp *dp);                           /* what is really in use */
 const char *dp_aead_name(struct dp *dp);
 void dp_set_mtu(struct dp *dp, uint32_t mtu);
 /* Own static public key: mac1 and cookie keys. NULL: no identity, every handshake message is dropped. */
 int dp_set_identity(struct dp *dp, const uint8_t *public_key);
-/* Bound UDP sockets, -1 = absent; borrowed until replaced. Returns after no worker uses the old ones. */
-int dp_set_sockets(struct dp *dp, int fd4, int fd6);
+/* Bound UDP sockets of both families, -1 = absent. */
+struct dp_socket_pair {
+    int fd4;
+    int fd6;
+};
+/*
+ * One pair for each inbound worker, all of one family on one port (SO_REUSEPORT: the kernel keeps what comes
+ * from one address in one of them); count 0 = none. With fewer pairs than workers the rest only send, through
+ * these. Borrowed until replaced; returns after no worker uses the old ones. -EINVAL: too many.
+ */
+int dp_set_sockets(struct dp *dp, const struct dp_socket_pair *pairs, size_t count);
 
 int dp_peer_add(struct dp *dp); /* peer number, -ENOSPC */
 int dp_peer_remove(struct dp *dp, uint32_t peer);
@@ -208,14 +227,14 @@ int dp_keypairs_stop_sending(struct dp *dp, uint32_t peer); /* private key chang
 int dp_send_handshake(struct dp *dp, uint32_t peer, const uint8_t *message, size_t length);
 /* Python authenticated a handshake message of this peer: endpoint roams, stamps and rx_bytes follow. */
 int dp_peer_authenticated(struct dp *dp, uint32_t peer, const struct dp_endpoint *source, uint32_t length);
-/* Have the outbound worker send what is staged; with keepalive, an empty packet where nothing is. */
+/* Have the outbound workers send what is staged; with keepalive, an empty packet where nothing is. */
 int dp_peer_flush(struct dp *dp, uint32_t peer, int keepalive);
 int dp_peer_drop_staged(struct dp *dp, uint32_t peer);
 
-/* run: each blocks without the GIL until dp_stop; 0, or -errno when the TUN or the sockets are gone for good
- */
-int dp_run_outbound(struct dp *dp);
-int dp_run_inbound(struct dp *dp);
+/* run: a thread for each worker, which blocks without the GIL until dp_stop; 0, or -errno when the TUN or the
+ * sockets are gone for good; -EINVAL: no such worker, -EBUSY: it runs */
+int dp_run_outbound(struct dp *dp, uint32_t worker);
+int dp_run_inbound(struct dp *dp, uint32_t worker);
 void dp_stop(struct dp *dp);
 
 /* observe */

@@ -35,12 +35,15 @@ static struct deferred_change *note(struct deferred *deferred, enum deferred_kin
     return change;
 }
 
-void defer_roam(struct deferred *deferred, const struct peer *peer, const struct dp_endpoint *endpoint)
+void defer_roam(struct deferred *deferred, const struct peer *peer, const struct dp_endpoint *endpoint,
+                uint64_t now_ns)
 {
     struct deferred_change *change = note(deferred, DEFERRED_ROAM, peer, 0);
 
-    if (change)
+    if (change) {
         change->endpoint = *endpoint; /* the last packet wins */
+        change->time_ns = now_ns;
+    }
 }
 
 void defer_confirm(struct deferred *deferred, const struct keypair *keypair)
@@ -69,6 +72,15 @@ static void confirm(struct dp *dp, struct peer *peer, uint32_t index)
         peer_confirm_keypair(dp, peer, keypair);
 }
 
+/* Two inbound workers may see a peer at two places: the later burst wins, whoever comes here first. */
+static void roam(struct dp *dp, struct peer *peer, const struct deferred_change *change)
+{
+    if (change->time_ns < peer->endpoint_ns)
+        return;
+    peer_set_endpoint(dp, peer, &change->endpoint);
+    peer->endpoint_ns = change->time_ns;
+}
+
 static void clear_source(struct peer *peer, const struct dp_endpoint *refused)
 {
     if (!endpoint_equal(&peer->endpoint, refused))
@@ -85,7 +97,7 @@ static void apply(struct dp *dp, const struct deferred_change *change)
         return;
     switch (change->kind) {
     case DEFERRED_ROAM:
-        peer_set_endpoint(dp, peer, &change->endpoint);
+        roam(dp, peer, change);
         break;
     case DEFERRED_CONFIRM:
         confirm(dp, peer, change->index);
@@ -101,16 +113,15 @@ static void apply(struct dp *dp, const struct deferred_change *change)
 
 void deferred_apply(struct deferred *deferred, struct dp *dp)
 {
-    bool flush;
+    uint32_t flush;
 
     if (!deferred->count)
         return;
     pthread_rwlock_wrlock(&dp->lock);
     for (size_t i = 0; i < deferred->count; i++)
         apply(dp, &deferred->changes[i]);
-    flush = dp->flush_head != NULL;
+    flush = flushes_wanted(dp);
     pthread_rwlock_unlock(&dp->lock);
     deferred->count = 0;
-    if (flush)
-        wake(dp->wake_outbound);
+    wake_outbound(dp, flush);
 }

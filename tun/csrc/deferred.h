@@ -22,6 +22,7 @@ struct deferred_change {
     uint32_t peer;
     uint32_t index;
     uint64_t generation;
+    uint64_t time_ns; /* ROAM: of the burst */
     struct dp_endpoint endpoint;
 };
 
@@ -30,7 +31,8 @@ struct deferred {
     size_t count;
 };
 
-void defer_roam(struct deferred *deferred, const struct peer *peer, const struct dp_endpoint *endpoint);
+void defer_roam(struct deferred *deferred, const struct peer *peer, const struct dp_endpoint *endpoint,
+                uint64_t now_ns);
 void defer_confirm(struct deferred *deferred, const struct keypair *keypair);
 void defer_clear_source(struct deferred *deferred, const struct peer *peer);
 void defer_refresh(struct deferred *deferred, const struct peer *peer);

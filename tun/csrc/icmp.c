@@ -19,10 +19,12 @@
 
 int icmp_allowed(struct icmp_limit *limit, uint64_t now_ns)
 {
-    uint64_t spent_until = limit->spent_until_ns > now_ns ? limit->spent_until_ns : now_ns;
-    if (spent_until - now_ns > (ICMP_BURST - 1) * ICMP_INTERVAL_NS)
-        return 0;
-    limit->spent_until_ns = spent_until + ICMP_INTERVAL_NS;
+    uint64_t spent = atomic_load(&limit->spent_until_ns), from;
+    do {
+        from = spent > now_ns ? spent : now_ns;
+        if (from - now_ns > (ICMP_BURST - 1) * ICMP_INTERVAL_NS)
+            return 0;
+    } while (!atomic_compare_exchange_weak(&limit->spent_until_ns, &spent, from + ICMP_INTERVAL_NS));
     return 1;
 }
 

@@ -6,14 +6,15 @@
 #ifndef WGPY_ICMP_H
 #define WGPY_ICMP_H
 
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #define ICMP_MAX_LEN 1280 /* IPv6: as much of the packet as fits the minimum MTU; IPv4: 576 in all */
 
-/* All zero is a full bucket. */
+/* All zero is a full bucket. Any thread may take from it. */
 struct icmp_limit {
-    uint64_t spent_until_ns;
+    _Atomic uint64_t spent_until_ns;
 };
 #define ICMP_INTERVAL_NS 20000000ull /* 50 errors per second, */
 #define ICMP_BURST 50                /* and as many at once */

@@ -5,17 +5,27 @@
  * and worker carries one tag:
  *
  *   [cfg]     written under the exclusive lock; read under either
- *   [tx]      of the outbound worker (under the shared lock), or of who holds the exclusive lock
- *   [rx]      of the inbound worker (likewise)
+ *   [tx]      of one outbound worker (under the shared lock), or of who holds the exclusive lock
+ *   [rx]      of one inbound worker (likewise)
  *   [atomic]  anyone, any time
  *   [const]   written by dp_new alone
+ *
+ * There may be several pairs of workers, numbered from 0; each has a queue of the TUN and a UDP socket of its
+ * own. [tx] and [rx] data that is one worker's stands in dp->pairs[its number], a peer's in
+ * peer->lanes[its number], so that each still has one owner. What all workers of a direction write (counters
+ * and stamps of dp_record, a few hints) is [atomic] or said to be.
  *
  * The workers hold it shared for one burst. What a burst finds out that changes [cfg] (a peer roamed, a
  * keypair was confirmed) is noted and applied after the burst under the exclusive lock, where the peer is
  * looked up anew.
  *
- * The second lock is events->lock: both workers and Python append to and take from one ring. It is a leaf,
- * held for a copy of one event, taken with or without dp->lock.
+ * The other locks are leaves: nothing else is taken while one of them is held. They are taken with or without
+ * dp->lock.
+ *
+ *   events->lock           all workers and Python append to and take from one ring; held for a copy
+ *   ratelimiter->lock      all inbound workers count a source together; held for one look-up
+ *   keypair->window_lock   with several inbound workers, for the packets of one burst: one session's packets
+ *                          come to one worker, but replays of them may come from anywhere
  */
 #ifndef WGPY_INTERNAL_H
 #define WGPY_INTERNAL_H
@@ -85,6 +95,20 @@ struct outbound;
 struct inbound;
 struct cookie_replies;
 
+/* What one outbound and one inbound worker have for themselves. */
+struct worker_pair {
+    _Alignas(64) struct outbound *outbound; /* [tx] */
+    struct inbound *inbound;                /* [rx] */
+    struct peer *flush_head;                /* [cfg] appended to; [tx] taken from */
+    struct cookie_checker *cookies;         /* [rx] a source's retry comes to the same worker */
+    struct cookie_replies *replies;         /* [rx] */
+    int wake_outbound;                      /* [const] eventfds */
+    int wake_inbound;                       /* [const] */
+    _Atomic uint64_t sockets_seen;          /* [atomic] the generation of sockets the inbound worker polls */
+    atomic_bool inbound_runs;               /* [atomic] */
+    atomic_bool outbound_runs;              /* [atomic] */
+};
+
 struct dp {
     struct dp_config config;       /* [const] but config.mtu, config.features: see below */
     struct keypair_limits limits;  /* [const] */
@@ -107,27 +131,22 @@ struct dp {
     struct index_table indices;      /* [cfg] */
     struct udp_sockets sockets;      /* [cfg] */
     uint16_t *endpoint_filter;       /* [cfg] how many peers' endpoints fall on each hash: see loop.h */
-    struct peer *flush_head;         /* [cfg] appended to; [tx] taken from */
-    size_t staged_bytes;             /* [tx] */
     bool has_identity;               /* [cfg] */
-    struct cookie_checker *cookies;  /* [rx] */
-    struct ratelimiter *ratelimiter; /* [rx] of sources that proved themselves by a cookie */
-    struct ratelimiter *reply_rate;  /* [rx] of cookie replies: anybody may claim their source */
-    struct cookie_replies *replies;  /* [rx] */
-    struct icmp_limit icmp_limit;    /* [tx] */
+    _Atomic size_t staged_bytes;     /* [atomic] relaxed */
+    struct ratelimiter *ratelimiter; /* its own lock; of sources that proved themselves by a cookie */
+    struct ratelimiter *reply_rate;  /* its own lock; of cookie replies: anybody may claim their source */
+    struct icmp_limit icmp_limit;    /* [atomic] */
 
-    struct outbound *outbound;     /* [tx] */
-    struct inbound *inbound;       /* [rx] */
-    int wake_outbound;             /* [const] eventfds */
-    int wake_inbound;              /* [const] */
-    _Atomic uint64_t sockets_seen; /* [atomic] the generation of sockets the inbound worker polls */
-    atomic_bool inbound_runs;      /* [atomic] */
-    atomic_bool outbound_runs;     /* [atomic] */
+    struct worker_pair pairs[DP_MAX_WORKERS]; /* config.workers of them */
 };
 
 uint64_t now_boottime_ns(void);
 void wake(int eventfd);
 void drain(int eventfd);
+/* The outbound workers that have peers to flush, as a bit mask: for wake_outbound. Either lock. */
+uint32_t flushes_wanted(const struct dp *dp);
+/* Without the lock. */
+void wake_outbound(struct dp *dp, uint32_t workers);
 
 static inline void count_drops(struct dp *dp, enum drop why, uint64_t n)
 {
@@ -148,14 +167,14 @@ void feature_lost(struct dp *dp, uint32_t feature);
 
 /* Pushes an event and counts it if there was no room. */
 bool raise_event(struct dp *dp, const struct dp_event *event);
-/* WANT_SESSION, at most four a second per peer. Outbound worker or exclusive lock. */
+/* WANT_SESSION, at most four a second per peer. Any outbound worker, or exclusive lock. */
 void want_session(struct dp *dp, struct peer *peer, uint64_t now_ns);
 /* The TUN or a socket is dead. */
 void device_gone(struct dp *dp, int error, uint64_t now_ns);
 
-struct outbound *outbound_new(struct dp *dp);
+struct outbound *outbound_new(struct dp *dp, uint32_t worker);
 void outbound_free(struct outbound *outbound);
-struct inbound *inbound_new(struct dp *dp);
+struct inbound *inbound_new(struct dp *dp, uint32_t worker);
 void inbound_free(struct inbound *inbound);
 
 #endif

@@ -5,16 +5,17 @@
 
 #include "gate.h"
 
-struct keypair *keypair_new(const struct aead *aead, struct peer *peer,
+struct keypair *keypair_new(const struct aead *aead, uint32_t workers, struct peer *peer,
                             const struct dp_keypair_config *config)
 {
     struct keypair *keypair = calloc(1, sizeof(*keypair));
 
     if (!keypair)
         return NULL;
+    pthread_mutex_init(&keypair->window_lock, NULL);
     keypair->aead = aead;
-    keypair->send = aead->key_new(config->send_key, AEAD_SEAL);
-    keypair->receive = aead->key_new(config->receive_key, AEAD_OPEN);
+    keypair->send = aead->key_new(config->send_key, AEAD_SEAL, workers);
+    keypair->receive = aead->key_new(config->receive_key, AEAD_OPEN, workers);
     if (!keypair->send || !keypair->receive) {
         keypair_free(keypair);
         return NULL;
@@ -38,6 +39,7 @@ void keypair_free(struct keypair *keypair)
         return;
     keypair->aead->key_free(keypair->send);
     keypair->aead->key_free(keypair->receive);
+    pthread_mutex_destroy(&keypair->window_lock);
     explicit_bzero(keypair, sizeof(*keypair));
     free(keypair);
 }

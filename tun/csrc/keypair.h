@@ -14,6 +14,7 @@
 #ifndef WGPY_KEYPAIR_H
 #define WGPY_KEYPAIR_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 
@@ -25,8 +26,8 @@ struct peer;
 
 struct keypair {
     const struct aead *aead;       /* [cfg] */
-    struct aead_key *send;         /* [tx] */
-    struct aead_key *receive;      /* [rx] */
+    struct aead_key *send;         /* [cfg] */
+    struct aead_key *receive;      /* [cfg] */
     struct peer *peer;             /* [cfg] */
     uint64_t birthdate_ns;         /* [cfg] */
     uint64_t psk_birthdate_ns;     /* [cfg] 0 = no age */
@@ -37,7 +38,8 @@ struct keypair {
     bool is_confirmed;             /* [cfg] the other end holds it: we initiated, or it was used */
     atomic_bool is_sendable;       /* [atomic] relaxed; only ever cleared */
     _Atomic uint64_t send_counter; /* [atomic] next nonce; fetch_add, relaxed */
-    struct counter window;         /* [rx] */
+    pthread_mutex_t window_lock;   /* taken where there are several inbound workers; a leaf */
+    struct counter window;         /* [rx], or under window_lock */
 };
 
 struct keypair_limits {
@@ -62,8 +64,8 @@ struct keypair_list {
     size_t count;
 };
 
-/* NULL when memory is out. */
-struct keypair *keypair_new(const struct aead *aead, struct peer *peer,
+/* For this many workers. NULL when memory is out. */
+struct keypair *keypair_new(const struct aead *aead, uint32_t workers, struct peer *peer,
                             const struct dp_keypair_config *config);
 /* Wipes the keys. NULL is fine. */
 void keypair_free(struct keypair *keypair);

@@ -57,7 +57,7 @@ static bool is_endpoint(struct dp *dp, const struct dp_address *address)
 bool is_loop(struct dp *dp, const struct inner *inner)
 {
     bool v4 = inner->version == 4;
-    const struct udp_socket *sock = v4 ? &dp->sockets.v4 : &dp->sockets.v6;
+    const struct udp_socket *sock = v4 ? &dp->sockets.pairs[0].v4 : &dp->sockets.pairs[0].v6;
     const uint8_t *udp = inner->source - (v4 ? 12 : 8) + inner->header_len;
     struct dp_address to = {.family = v4 ? AF_INET : AF_INET6};
 

@@ -9,7 +9,7 @@
 
 struct peer *peer_new(struct dp *dp, uint32_t number)
 {
-    struct peer *peer = calloc(1, sizeof(*peer));
+    struct peer *peer = calloc(1, sizeof(*peer) + dp->config.workers * sizeof(peer->lanes[0]));
 
     if (!peer)
         return NULL;
@@ -23,14 +23,14 @@ struct peer *peer_new(struct dp *dp, uint32_t number)
     return peer;
 }
 
-static void flush_forget(struct dp *dp, struct peer *peer)
+static void flush_forget(struct dp *dp, struct peer *peer, uint32_t worker)
 {
-    struct peer **at = &dp->flush_head;
+    struct peer **at = &dp->pairs[worker].flush_head;
 
     while (*at && *at != peer)
-        at = &(*at)->flush_next;
+        at = &(*at)->lanes[worker].flush_next;
     if (*at)
-        *at = peer->flush_next;
+        *at = peer->lanes[worker].flush_next;
 }
 
 void peer_destroy(struct dp *dp, struct peer *peer)
@@ -41,11 +41,12 @@ void peer_destroy(struct dp *dp, struct peer *peer)
         index_release_peer(&dp->indices, peer->number);
     peer_drop_staged(dp, peer);
     loop_filter_remove(dp, &peer->endpoint.remote);
-    if (peer->flush)
-        flush_forget(dp, peer);
+    for (uint32_t worker = 0; worker < dp->config.workers; worker++)
+        if (peer->lanes[worker].flush)
+            flush_forget(dp, peer, worker);
     events_forget(&dp->events, peer->number);
     peer->record->in_use = 0;
-    explicit_bzero(peer, sizeof(*peer));
+    explicit_bzero(peer, sizeof(*peer)); /* what was in the lanes is dropped */
     free(peer);
 }
 
@@ -71,14 +72,14 @@ int peer_install_keypair(struct dp *dp, struct peer *peer, const struct dp_keypa
 
     if (!entry || entry->kind != INDEX_HANDSHAKE || entry->peer != peer->number)
         return -ENOENT;
-    keypair = keypair_new(dp->aead, peer, config);
+    keypair = keypair_new(dp->aead, dp->config.workers, peer, config);
     if (!keypair)
         return -ENOMEM;
     index_install(&dp->indices, config->local_index, peer->number, keypair);
     peer->handshakes--;
     keypair_slots_install(&peer->slots, keypair, &peer->gate, now_boottime_ns(), &out);
     dispose(dp, &out);
-    peer->segments_refused = false;
+    atomic_store_explicit(&peer->segments_refused, false, memory_order_relaxed);
     peer_refresh_record(dp, peer);
     return 0;
 }
@@ -118,26 +119,53 @@ void peer_set_endpoint(struct dp *dp, struct peer *peer, const struct dp_endpoin
     loop_filter_remove(dp, &peer->endpoint.remote);
     loop_filter_add(dp, &endpoint->remote);
     peer->endpoint = *endpoint;
-    peer->segments_refused = false;
+    peer->endpoint_ns = 0;
+    atomic_store_explicit(&peer->segments_refused, false, memory_order_relaxed);
 }
 
 void peer_drop_staged(struct dp *dp, struct peer *peer)
 {
-    uint32_t dropped = staged_drop(&peer->staged, &dp->staged_bytes);
+    uint32_t dropped = 0;
 
+    for (uint32_t worker = 0; worker < dp->config.workers; worker++)
+        dropped += staged_drop(&peer->lanes[worker].staged, &dp->staged_bytes);
     record_add(&peer->record->tx_dropped, dropped);
     count_drops(dp, DROP_STAGED, dropped);
-    peer->record->staged = 0;
-    peer->wanted_ns = 0;
+    record_staged(peer->record, 0u - dropped);
+    atomic_store_explicit(&peer->wanted_ns, 0, memory_order_relaxed);
 }
 
+uint32_t peer_staged(const struct dp *dp, const struct peer *peer)
+{
+    uint32_t count = 0;
+
+    for (uint32_t worker = 0; worker < dp->config.workers; worker++)
+        count += staged_count(&peer->lanes[worker].staged);
+    return count;
+}
+
+static void request_flush(struct dp *dp, struct peer *peer, uint32_t worker, uint32_t flush)
+{
+    struct peer_lane *lane = &peer->lanes[worker];
+
+    if (!lane->flush) {
+        lane->flush_next = dp->pairs[worker].flush_head;
+        dp->pairs[worker].flush_head = peer;
+    }
+    lane->flush |= flush;
+}
+
+/* A keepalive goes where a waiting packet may take its place; the other lanes only send what they have. */
 void peer_request_flush(struct dp *dp, struct peer *peer, uint32_t flush)
 {
-    if (!peer->flush) {
-        peer->flush_next = dp->flush_head;
-        dp->flush_head = peer;
+    for (uint32_t worker = 0; worker < dp->config.workers; worker++) {
+        if (!staged_count(&peer->lanes[worker].staged))
+            continue;
+        request_flush(dp, peer, worker, flush);
+        flush = PEER_FLUSH_STAGED;
     }
-    peer->flush |= flush;
+    if (flush & PEER_FLUSH_KEEPALIVE)
+        request_flush(dp, peer, 0, flush);
 }
 
 static uint32_t keypair_flags(const struct dp *dp, const struct keypair *keypair)

@@ -14,20 +14,27 @@ struct dp;
 #define PEER_FLUSH_STAGED 1
 #define PEER_FLUSH_KEEPALIVE 2
 
+/* What a peer has with one outbound worker. */
+struct peer_lane {
+    struct staged staged;    /* [tx] */
+    uint32_t flush;          /* [cfg] PEER_FLUSH_*; [tx] cleared */
+    struct peer *flush_next; /* [cfg] as above */
+};
+
 struct peer {
-    uint32_t number;             /* [cfg] */
-    uint64_t generation;         /* [cfg] unlike the number never given out again */
-    struct dp_record *record;    /* each field has one writer; accessed with record_* below */
-    struct dp_endpoint endpoint; /* [cfg] */
-    struct dp_gate gate;         /* [cfg] */
-    bool gate_is_open;           /* [cfg] the common case in one look */
-    struct keypair_slots slots;  /* [cfg] */
-    uint32_t handshakes;         /* [cfg] indices reserved and not yet a keypair's */
-    struct staged staged;        /* [tx] */
-    uint64_t wanted_ns;          /* [tx] when WANT_SESSION was raised last */
-    bool segments_refused;       /* [tx] this path takes no UDP_SEGMENT; forgotten with endpoint or keypair */
-    uint32_t flush;              /* [cfg] PEER_FLUSH_*; the outbound worker clears it */
-    struct peer *flush_next;     /* [cfg] as above */
+    uint32_t number;              /* [cfg] */
+    uint64_t generation;          /* [cfg] unlike the number never given out again */
+    struct dp_record *record;     /* accessed with record_* below */
+    struct dp_endpoint endpoint;  /* [cfg] */
+    uint64_t endpoint_ns;         /* [cfg] the burst that found it; 0 = it was set */
+    struct dp_gate gate;          /* [cfg] */
+    bool gate_is_open;            /* [cfg] the common case in one look */
+    struct keypair_slots slots;   /* [cfg] */
+    uint32_t handshakes;          /* [cfg] indices reserved and not yet a keypair's */
+    _Atomic uint64_t wanted_ns;   /* [atomic] when WANT_SESSION was raised last */
+    atomic_bool segments_refused; /* [atomic] relaxed: this path takes no UDP_SEGMENT; forgotten with endpoint
+                                     or keypair */
+    struct peer_lane lanes[];     /* config.workers of them */
 };
 
 /* NULL: no memory. */
@@ -45,12 +52,13 @@ void peer_clear_keypairs(struct dp *dp, struct peer *peer);
 void peer_stop_sending(struct dp *dp, struct peer *peer);
 void peer_set_endpoint(struct dp *dp, struct peer *peer, const struct dp_endpoint *endpoint);
 void peer_drop_staged(struct dp *dp, struct peer *peer);
-/* Puts it on the outbound worker's list; the caller wakes the worker. */
+/* Puts it on the lists of the outbound workers that have something to do; the caller wakes them. */
 void peer_request_flush(struct dp *dp, struct peer *peer, uint32_t flush);
+/* Packets waiting in all lanes. */
+uint32_t peer_staged(const struct dp *dp, const struct peer *peer);
 /* Brings the record's view of the keypairs up to date. */
 void peer_refresh_record(struct dp *dp, struct peer *peer);
 
-/* One writer per field, any number of readers: no read-modify-write cycle on the bus is needed. */
 static inline uint64_t record_get(const uint64_t *field)
 {
     return __atomic_load_n(field, __ATOMIC_RELAXED);
@@ -61,12 +69,19 @@ static inline void record_set(uint64_t *field, uint64_t value)
     __atomic_store_n(field, value, __ATOMIC_RELAXED);
 }
 
+/* All workers of a direction count in one record: per burst and peer rather than per packet. */
 static inline void record_add(uint64_t *field, uint64_t value)
 {
-    record_set(field, record_get(field) + value);
+    __atomic_fetch_add(field, value, __ATOMIC_RELAXED);
 }
 
-/* For the stamps that the other worker clears: writes only where something changes. */
+/* Packets that began (or, with a difference below zero, ceased) to wait. */
+static inline void record_staged(struct dp_record *record, uint32_t difference)
+{
+    __atomic_fetch_add(&record->staged, difference, __ATOMIC_RELAXED);
+}
+
+/* For the stamps that the other direction clears: writes only where something changes. */
 static inline void record_stamp_first(uint64_t *field, uint64_t now_ns)
 {
     if (!record_get(field))

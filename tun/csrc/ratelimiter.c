@@ -1,5 +1,6 @@
 #include "ratelimiter.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <sys/random.h>
 #include <sys/socket.h>
@@ -19,6 +20,7 @@ struct source {
 };
 
 struct ratelimiter {
+    pthread_mutex_t lock; /* guards everything below but hash_key; a leaf */
     uint64_t collected_ns;
     uint64_t hash_key[4];
     uint32_t count;
@@ -36,6 +38,7 @@ struct ratelimiter *ratelimiter_new(void)
         free(limiter);
         return NULL;
     }
+    pthread_mutex_init(&limiter->lock, NULL);
     memset(limiter->buckets, 0xff, sizeof limiter->buckets);
     for (uint32_t i = 0; i < RATELIMITER_MAX; i++)
         limiter->sources[i].next = i + 1 < RATELIMITER_MAX ? (uint16_t)(i + 1) : NONE;
@@ -44,6 +47,8 @@ struct ratelimiter *ratelimiter_new(void)
 
 void ratelimiter_free(struct ratelimiter *limiter)
 {
+    if (limiter)
+        pthread_mutex_destroy(&limiter->lock);
     free(limiter);
 }
 
@@ -121,17 +126,27 @@ static bool admit(struct ratelimiter *limiter, uint16_t *bucket, uint64_t networ
     return true;
 }
 
+static bool allow(struct ratelimiter *limiter, uint64_t network, uint16_t family, uint64_t now_ns)
+{
+    uint16_t *bucket = bucket_of(limiter, network, family);
+
+    collect(limiter, now_ns);
+    for (uint16_t at = *bucket; at != NONE; at = limiter->sources[at].next) {
+        struct source *source = &limiter->sources[at];
+        if (source->network == network && source->family == family)
+            return spend(source, now_ns);
+    }
+    return admit(limiter, bucket, network, family, now_ns);
+}
+
 bool ratelimiter_allow(struct ratelimiter *limiter, const struct dp_address *address, uint64_t now_ns)
 {
     uint64_t network = 0;
-    memcpy(&network, address->ip, address->family == AF_INET6 ? 8 : 4);
-    collect(limiter, now_ns);
+    bool allowed;
 
-    uint16_t *bucket = bucket_of(limiter, network, address->family);
-    for (uint16_t at = *bucket; at != NONE; at = limiter->sources[at].next) {
-        struct source *source = &limiter->sources[at];
-        if (source->network == network && source->family == address->family)
-            return spend(source, now_ns);
-    }
-    return admit(limiter, bucket, network, address->family, now_ns);
+    memcpy(&network, address->ip, address->family == AF_INET6 ? 8 : 4);
+    pthread_mutex_lock(&limiter->lock);
+    allowed = allow(limiter, network, address->family, now_ns);
+    pthread_mutex_unlock(&limiter->lock);
+    return allowed;
 }

@@ -1,7 +1,7 @@
 /*
  * How many handshake messages one source may have processed while we are under load: a token bucket per IPv4
  * address or IPv6 /64, capacity 5, refilled with 20 per second (section 5.4). The table is bounded; when it
- * is full, new sources are refused. One thread.
+ * is full, new sources are refused. Any thread.
  */
 #ifndef WGPY_RATELIMITER_H
 #define WGPY_RATELIMITER_H

@@ -25,6 +25,14 @@
 struct arrived {
     struct keypair *keypair;
     uint32_t message; /* it came with */
+    bool is_new;      /* its counter was not seen before */
+};
+
+/* What a run of one peer's packets adds to its record. */
+struct tally {
+    struct peer *peer;
+    uint64_t packets;
+    uint64_t bytes;
 };
 
 struct message_slot {
@@ -38,6 +46,7 @@ struct message_slot {
 /* One per inbound thread; everything in it is [rx]. */
 struct inbound {
     struct dp *dp;
+    uint32_t worker;
     struct aead_state *aead;
     uint64_t now_ns;          /* of this burst */
     uint32_t width;           /* messages asked for */
@@ -48,22 +57,25 @@ struct inbound {
     size_t count;             /* of ops and arrived */
     struct aead_op ops[PACKETS];
     struct arrived arrived[PACKETS];
+    struct tally tally;
     struct mmsghdr messages[MESSAGES];
     struct message_slot slots[MESSAGES];
     struct tun_writer writer;
     struct deferred deferred;
 };
 
-struct inbound *inbound_new(struct dp *dp)
+struct inbound *inbound_new(struct dp *dp, uint32_t worker)
 {
     struct inbound *in = calloc(1, sizeof(*in));
 
     if (!in)
         return NULL;
     in->dp = dp;
+    in->worker = worker;
     in->writer.dp = dp;
+    in->writer.fd = dp->config.queues[worker].write_fd;
     in->width = MESSAGES;
-    in->aead = dp->aead->state_new();
+    in->aead = dp->aead->state_new(worker);
     in->space = aligned_alloc(64, (size_t)MESSAGES * MESSAGE_SPACE);
     if (!in->aead || !in->space) {
         inbound_free(in);
@@ -89,7 +101,7 @@ static void authenticated(struct inbound *in, const struct arrived *arrived, uin
     const struct dp_endpoint *source = &in->slots[arrived->message].source;
 
     if (!endpoint_equal(&peer->endpoint, source))
-        defer_roam(&in->deferred, peer, source);
+        defer_roam(&in->deferred, peer, source, in->now_ns);
     if (!keypair->is_confirmed)
         defer_confirm(&in->deferred, keypair);
     record_set(&peer->record->last_rx_auth_ns, in->now_ns);
@@ -119,6 +131,26 @@ static void inner_dropped(struct inbound *in, struct peer *peer, enum drop why)
     record_add(why == DROP_DATA_GATED ? &peer->record->rx_gated : &peer->record->rx_dropped, 1);
 }
 
+static void settle(struct inbound *in)
+{
+    struct tally *tally = &in->tally;
+
+    if (tally->packets) {
+        record_add(&tally->peer->record->rx_packets, tally->packets);
+        record_add(&tally->peer->record->rx_bytes, tally->bytes);
+    }
+    memset(tally, 0, sizeof(*tally));
+}
+
+static void count(struct inbound *in, struct peer *peer, uint32_t bytes)
+{
+    if (in->tally.peer != peer)
+        settle(in);
+    in->tally.peer = peer;
+    in->tally.packets++;
+    in->tally.bytes += bytes;
+}
+
 static void deliver(struct inbound *in, const struct arrived *arrived, const struct aead_op *op)
 {
     struct peer *peer = arrived->keypair->peer;
@@ -139,8 +171,7 @@ static void deliver(struct inbound *in, const struct arrived *arrived, const str
             ecn_decapsulate(in->slots[arrived->message].ds, op->data);
         coalesce_add(&in->writer.coalesce, op->data, inner.length);
     }
-    record_add(&peer->record->rx_packets, 1);
-    record_add(&peer->record->rx_bytes, MESSAGE_DATA_HEADER_LEN + op->length + TAG_LEN);
+    count(in, peer, MESSAGE_DATA_HEADER_LEN + op->length + TAG_LEN);
 }
 
 static void opened(struct inbound *in, const struct arrived *arrived, const struct aead_op *op)
@@ -151,13 +182,40 @@ static void opened(struct inbound *in, const struct arrived *arrived, const stru
         count_drop(in->dp, DROP_DATA_AUTHENTICATION);
         return;
     }
-    if (!counter_accept(&keypair->window, op->counter, in->dp->limits.reject_after_messages)) {
+    if (!arrived->is_new) {
         count_drop(in->dp, DROP_DATA_REPLAYED);
         record_add(&keypair->peer->record->rx_replayed, 1);
         return;
     }
     authenticated(in, arrived, op->length);
     deliver(in, arrived, op);
+}
+
+/*
+ * Fills is_new. A run of one session's packets takes the lock of its window once, and only where another
+ * inbound worker might be at the same window.
+ */
+static void check_counters(struct inbound *in)
+{
+    bool locks = in->dp->config.workers > 1;
+    struct keypair *at = NULL;
+
+    for (size_t i = 0; i < in->count; i++) {
+        struct arrived *arrived = &in->arrived[i];
+
+        if (!in->ops[i].ok)
+            continue;
+        if (locks && arrived->keypair != at) {
+            if (at)
+                pthread_mutex_unlock(&at->window_lock);
+            pthread_mutex_lock(&arrived->keypair->window_lock);
+        }
+        at = arrived->keypair;
+        arrived->is_new =
+            counter_accept(&at->window, in->ops[i].counter, in->dp->limits.reject_after_messages);
+    }
+    if (locks && at)
+        pthread_mutex_unlock(&at->window_lock);
 }
 
 /* Opens, checks and writes what was gathered. */
@@ -168,9 +226,11 @@ static int receive_batch(struct inbound *in)
     if (!in->count)
         return 0;
     in->dp->aead->open_batch(in->aead, in->ops, in->count);
+    check_counters(in);
     tun_writer_begin(&in->writer);
     for (size_t i = 0; i < in->count; i++)
         opened(in, &in->arrived[i], &in->ops[i]);
+    settle(in);
     in->count = 0;
     result = tun_writer_finish(&in->writer);
     return result;
@@ -206,7 +266,7 @@ static int datagram_arrived(struct inbound *in, uint8_t *message, uint32_t lengt
     if (type == MESSAGE_DATA)
         data_arrived(in, message, length, slot);
     else if (type)
-        handshake_arrived(in->dp, message, length, type, &in->slots[slot].source, in->now_ns);
+        handshake_arrived(in->dp, in->worker, message, length, type, &in->slots[slot].source, in->now_ns);
     else
         count_drop(in->dp, DROP_UDP_MALFORMED);
     return in->count == PACKETS ? receive_batch(in) : 0;
@@ -301,7 +361,7 @@ static int inbound_burst(struct inbound *in, const struct udp_socket *sock)
         if (!result)
             result = receive_batch(in);
         in->count = 0;
-        cookie_replies_send(dp);
+        cookie_replies_send(dp, in->worker);
     }
     pthread_rwlock_unlock(&dp->lock);
     deferred_apply(&in->deferred, dp);
@@ -313,15 +373,17 @@ static void take_sockets(struct inbound *in)
     struct dp *dp = in->dp;
 
     pthread_rwlock_rdlock(&dp->lock);
-    in->v4 = dp->sockets.v4;
-    in->v6 = dp->sockets.v6;
+    in->v4 = dp->sockets.pairs[in->worker].v4;
+    in->v6 = dp->sockets.pairs[in->worker].v6;
+    if (in->worker >= dp->sockets.readers)
+        in->v4.fd = in->v6.fd = -1; /* another worker reads these */
     if (in->generation != dp->sockets.generation) {
         in->overflows[0] = in->v4.overflows;
         in->overflows[1] = in->v6.overflows;
     }
     in->generation = dp->sockets.generation;
     pthread_rwlock_unlock(&dp->lock);
-    atomic_store(&dp->sockets_seen, in->generation);
+    atomic_store(&dp->pairs[in->worker].sockets_seen, in->generation);
 }
 
 /* An error waits on the socket and no datagram: fetch it, or poll will return for it for ever. */
@@ -345,7 +407,7 @@ static int serve(struct inbound *in, const struct udp_socket *sock, short events
 /* One round: sleeps unless `busy`, serves both sockets once. 1, 0 or -errno as inbound_burst. */
 static int inbound_round(struct inbound *in, bool busy)
 {
-    struct pollfd fds[3] = {{.fd = in->dp->wake_inbound, .events = POLLIN}};
+    struct pollfd fds[3] = {{.fd = in->dp->pairs[in->worker].wake_inbound, .events = POLLIN}};
     int busy4, busy6;
 
     take_sockets(in);
@@ -354,7 +416,7 @@ static int inbound_round(struct inbound *in, bool busy)
     if (poll(fds, 3, busy ? 0 : -1) <= 0)
         return 0;
     if (fds[0].revents)
-        drain(in->dp->wake_inbound);
+        drain(fds[0].fd);
     busy4 = serve(in, &in->v4, fds[1].revents);
     if (busy4 < 0)
         return busy4;
@@ -362,17 +424,20 @@ static int inbound_round(struct inbound *in, bool busy)
     return busy6 < 0 ? busy6 : busy4 || busy6;
 }
 
-int dp_run_inbound(struct dp *dp)
+int dp_run_inbound(struct dp *dp, uint32_t worker)
 {
-    struct inbound *in = dp->inbound;
+    struct worker_pair *pair = &dp->pairs[worker < dp->config.workers ? worker : 0];
+    struct inbound *in = pair->inbound;
     int result = 0;
 
-    if (atomic_exchange(&dp->inbound_runs, true))
+    if (worker >= dp->config.workers)
+        return -EINVAL;
+    if (atomic_exchange(&pair->inbound_runs, true))
         return -EBUSY;
     while (!atomic_load(&dp->is_stopped) && result >= 0)
         result = inbound_round(in, result > 0);
     if (result < 0)
         device_gone(dp, -result, now_boottime_ns());
-    atomic_store(&dp->inbound_runs, false);
+    atomic_store(&pair->inbound_runs, false);
     return result < 0 ? result : 0;
 }

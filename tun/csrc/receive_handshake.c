@@ -21,14 +21,16 @@ static bool find_owner(struct dp *dp, const uint8_t *message, uint32_t type, uin
 }
 
 /* Under load only those who receive at their source address, and not too often (section 5.4). */
-static bool passes_load(struct dp *dp, const uint8_t *message, uint32_t length,
+static bool passes_load(struct dp *dp, uint32_t worker, const uint8_t *message, uint32_t length,
                         const struct dp_endpoint *source, uint64_t now_ns)
 {
+    struct cookie_checker *cookies = dp->pairs[worker].cookies;
+
     if (!events_under_load(&dp->events, now_ns))
         return true;
-    if (!cookie_mac2_valid(dp->cookies, message, length, &source->remote, now_ns)) {
+    if (!cookie_mac2_valid(cookies, message, length, &source->remote, now_ns)) {
         count_drop(dp, DROP_HANDSHAKE_COOKIE);
-        cookie_replies_add(dp, message, length, source, now_ns);
+        cookie_replies_add(dp, worker, message, length, source, now_ns);
         return false;
     }
     if (!ratelimiter_allow(dp->ratelimiter, &source->remote, now_ns)) {
@@ -38,14 +40,14 @@ static bool passes_load(struct dp *dp, const uint8_t *message, uint32_t length,
     return true;
 }
 
-static bool passes_macs(struct dp *dp, const uint8_t *message, uint32_t length,
+static bool passes_macs(struct dp *dp, uint32_t worker, const uint8_t *message, uint32_t length,
                         const struct dp_endpoint *source, uint64_t now_ns)
 {
-    if (!cookie_mac1_valid(dp->cookies, message, length)) {
+    if (!cookie_mac1_valid(dp->pairs[worker].cookies, message, length)) {
         count_drop(dp, DROP_HANDSHAKE_MAC1);
         return false;
     }
-    return passes_load(dp, message, length, source, now_ns);
+    return passes_load(dp, worker, message, length, source, now_ns);
 }
 
 /*
@@ -60,7 +62,7 @@ static bool passes_cookie_reply(struct dp *dp, const struct dp_endpoint *source,
     return false;
 }
 
-void handshake_arrived(struct dp *dp, const uint8_t *message, uint32_t length, uint32_t type,
+void handshake_arrived(struct dp *dp, uint32_t worker, const uint8_t *message, uint32_t length, uint32_t type,
                        const struct dp_endpoint *source, uint64_t now_ns)
 {
     struct dp_event event = {
@@ -75,7 +77,7 @@ void handshake_arrived(struct dp *dp, const uint8_t *message, uint32_t length, u
         return;
     }
     if (type == MESSAGE_COOKIE_REPLY ? !passes_cookie_reply(dp, source, now_ns)
-                                     : !passes_macs(dp, message, length, source, now_ns))
+                                     : !passes_macs(dp, worker, message, length, source, now_ns))
         return;
     memcpy(event.message, message, length);
     raise_event(dp, &event);

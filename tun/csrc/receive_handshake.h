@@ -9,7 +9,7 @@
 #include "internal.h"
 
 /* `type` is message_type's answer for these bytes. Inbound worker. */
-void handshake_arrived(struct dp *dp, const uint8_t *message, uint32_t length, uint32_t type,
+void handshake_arrived(struct dp *dp, uint32_t worker, const uint8_t *message, uint32_t length, uint32_t type,
                        const struct dp_endpoint *source, uint64_t now_ns);
 
 #endif

@@ -20,20 +20,25 @@
 /* One per outbound thread; everything in it is [tx]. */
 struct outbound {
     struct dp *dp;
-    uint8_t *frame; /* FRAME_MAX, as read */
+    uint32_t worker;
+    int read_fd, write_fd; /* of the TUN */
+    uint8_t *frame;        /* FRAME_MAX, as read */
     bool is_link_down;
     struct batch batch;
 };
 
-struct outbound *outbound_new(struct dp *dp)
+struct outbound *outbound_new(struct dp *dp, uint32_t worker)
 {
     struct outbound *out = calloc(1, sizeof(*out));
 
     if (!out)
         return NULL;
     out->dp = dp;
+    out->worker = worker;
+    out->read_fd = dp->config.queues[worker].read_fd;
+    out->write_fd = dp->config.queues[worker].write_fd;
     out->frame = malloc(FRAME_MAX);
-    if (!batch_init(&out->batch, dp) || !out->frame) {
+    if (!batch_init(&out->batch, dp, worker) || !out->frame) {
         outbound_free(out);
         return NULL;
     }
@@ -76,7 +81,7 @@ static uint32_t carry_queue(struct outbound *out, struct peer *peer, struct stag
         carried++;
     }
     if (carried)
-        peer->record->staged = staged_count(&peer->staged);
+        record_staged(peer->record, 0u - carried);
     note_limits(out, peer, keypair);
     return carried;
 }
@@ -85,7 +90,11 @@ static void stage_one(struct outbound *out, struct peer *peer, bool control, con
                       uint8_t ds)
 {
     struct dp *dp = out->dp;
-    uint32_t dropped = staged_add(&peer->staged, control, op->data, op->length, ds, &dp->staged_bytes);
+    struct staged *staged = &peer->lanes[out->worker].staged;
+    uint32_t before = staged_count(staged);
+    uint32_t dropped = staged_add(staged, control, op->data, op->length, ds, &dp->staged_bytes);
+
+    record_staged(peer->record, staged_count(staged) - before);
 
     if (dropped) {
         record_add(&peer->record->tx_dropped, dropped);
@@ -122,7 +131,6 @@ static void stage_rest(struct outbound *out, struct peer *peer, bool control, st
         if (is_gated)
             record_add(&peer->record->tx_gated, n);
     }
-    peer->record->staged = staged_count(&peer->staged);
     if (!control && record_get(&peer->record->user_birthdate_ns))
         defer_refresh(&out->batch.deferred,
                       peer); /* the record still says that user packets have a keypair */
@@ -175,7 +183,7 @@ static void write_icmp(struct outbound *out, const struct split *split)
     iov[1].iov_len = icmp_unreachable(split->packet, split->length, error);
     if (!iov[1].iov_len || !icmp_allowed(&out->dp->icmp_limit, out->batch.now_ns))
         return;
-    if (out->dp->system.writev(out->dp->config.tun_fd, vnet ? iov : iov + 1, vnet ? 2 : 1) < 0)
+    if (out->dp->system.writev(out->write_fd, vnet ? iov : iov + 1, vnet ? 2 : 1) < 0)
         count_drop(out->dp, DROP_TUN_WRITE);
 }
 
@@ -217,7 +225,8 @@ static void frame_arrived(struct outbound *out, size_t length)
     keypair = control ? control_keypair(out, peer)
                       : gate_user_keypair(&peer->gate, &peer->slots, &dp->limits, out->batch.now_ns);
     if (keypair) {
-        struct staged_queue *queue = control ? &peer->staged.control : &peer->staged.user;
+        struct staged *staged = &peer->lanes[out->worker].staged;
+        struct staged_queue *queue = control ? &staged->control : &staged->user;
 
         if (queue->head)
             carry_queue(out, peer, queue, keypair);
@@ -239,35 +248,37 @@ static void flush_peer(struct outbound *out, struct peer *peer, uint32_t flush)
 {
     struct keypair *keypair = control_keypair(out, peer);
     struct keypair *user = gate_user_keypair(&peer->gate, &peer->slots, &out->dp->limits, out->batch.now_ns);
+    struct staged *staged = &peer->lanes[out->worker].staged;
     uint32_t carried = 0; /* on `keypair` */
 
     if (!peer->endpoint.remote.family)
         return;
     if (keypair)
-        carried += carry_queue(out, peer, &peer->staged.control, keypair);
-    if (user && carry_queue(out, peer, &peer->staged.user, user) && user == keypair)
+        carried += carry_queue(out, peer, &staged->control, keypair);
+    if (user && carry_queue(out, peer, &staged->user, user) && user == keypair)
         carried++;
     if (carried)
         return;
     /* user packets that wait, or leave on an older keypair, do not confirm a session: the keepalive must */
     if (keypair && (flush & PEER_FLUSH_KEEPALIVE))
         send_keepalive(out, peer, keypair);
-    else if (!keypair && ((flush & PEER_FLUSH_KEEPALIVE) || staged_count(&peer->staged)))
+    else if (!keypair && ((flush & PEER_FLUSH_KEEPALIVE) || staged_count(staged)))
         want_session(out->dp, peer, out->batch.now_ns);
 }
 
 /* Peers that Python, or a confirmed keypair, wants flushed. */
 static void serve_flushes(struct outbound *out)
 {
-    struct dp *dp = out->dp;
+    struct peer **head = &out->dp->pairs[out->worker].flush_head;
 
-    for (int i = 0; dp->flush_head && i < BURST_FRAMES; i++) {
-        struct peer *peer = dp->flush_head;
-        uint32_t flush = peer->flush;
+    for (int i = 0; *head && i < BURST_FRAMES; i++) {
+        struct peer *peer = *head;
+        struct peer_lane *lane = &peer->lanes[out->worker];
+        uint32_t flush = lane->flush;
 
-        dp->flush_head = peer->flush_next;
-        peer->flush_next = NULL;
-        peer->flush = 0;
+        *head = lane->flush_next;
+        lane->flush_next = NULL;
+        lane->flush = 0;
         flush_peer(out, peer, flush);
     }
 }
@@ -278,7 +289,7 @@ static ssize_t read_frame(struct outbound *out)
     ssize_t length;
 
     do {
-        length = out->dp->system.read(out->dp->config.tun_fd, out->frame, FRAME_MAX);
+        length = out->dp->system.read(out->read_fd, out->frame, FRAME_MAX);
     } while (length < 0 && errno == EINTR);
     if (length >= 0)
         return length;
@@ -306,7 +317,7 @@ static int outbound_burst(struct outbound *out)
     while (!batch_is_full(&out->batch) && frames++ < BURST_FRAMES && (length = read_frame(out)) > 0)
         frame_arrived(out, (size_t)length);
     batch_send(&out->batch);
-    more = length > 0 || dp->flush_head;
+    more = length > 0 || dp->pairs[out->worker].flush_head;
     pthread_rwlock_unlock(&dp->lock);
     deferred_apply(&out->batch.deferred, dp);
     return length < 0 ? (int)length : more;
@@ -315,14 +326,14 @@ static int outbound_burst(struct outbound *out)
 /* Sleeps until there is something to do. -errno: the descriptor is closed or its other end is. */
 static int outbound_wait(struct outbound *out)
 {
-    struct pollfd fds[2] = {{.fd = out->dp->wake_outbound, .events = POLLIN},
-                            {.fd = out->dp->config.tun_fd, .events = POLLIN}};
+    struct pollfd fds[2] = {{.fd = out->dp->pairs[out->worker].wake_outbound, .events = POLLIN},
+                            {.fd = out->read_fd, .events = POLLIN}};
     /* a TUN that is down is readable and says EIO: look again later instead of spinning */
     int ready = poll(fds, out->is_link_down ? 1 : 2, out->is_link_down ? LINK_DOWN_PAUSE_MS : -1);
 
     out->is_link_down = false;
     if (ready > 0 && fds[0].revents)
-        drain(out->dp->wake_outbound);
+        drain(fds[0].fd);
     if (ready > 0 && (fds[1].revents & POLLNVAL))
         return -EBADF;
     if (ready > 0 && (fds[1].revents & POLLHUP) && !(fds[1].revents & POLLIN))
@@ -332,12 +343,15 @@ static int outbound_wait(struct outbound *out)
     return 0;
 }
 
-int dp_run_outbound(struct dp *dp)
+int dp_run_outbound(struct dp *dp, uint32_t worker)
 {
-    struct outbound *out = dp->outbound;
+    struct worker_pair *pair = &dp->pairs[worker < dp->config.workers ? worker : 0];
+    struct outbound *out = pair->outbound;
     int result = 0;
 
-    if (atomic_exchange(&dp->outbound_runs, true))
+    if (worker >= dp->config.workers)
+        return -EINVAL;
+    if (atomic_exchange(&pair->outbound_runs, true))
         return -EBUSY;
     while (!atomic_load(&dp->is_stopped)) {
         result = outbound_burst(out);
@@ -350,6 +364,6 @@ int dp_run_outbound(struct dp *dp)
     }
     if (result < 0)
         device_gone(dp, -result, now_boottime_ns());
-    atomic_store(&dp->outbound_runs, false);
+    atomic_store(&pair->outbound_runs, false);
     return result < 0 ? result : 0;
 }

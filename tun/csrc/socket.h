@@ -21,10 +21,15 @@ struct udp_socket {
     uint32_t overflows; /* when it was taken over: datagrams that had found no room so far */
 };
 
-struct udp_sockets {
+struct udp_socket_pair {
     struct udp_socket v4;
     struct udp_socket v6;
-    uint64_t generation; /* grows with every replacement */
+};
+
+struct udp_sockets {
+    struct udp_socket_pair pairs[DP_MAX_WORKERS]; /* for sending: every worker has one */
+    uint32_t readers;                             /* the first so many workers also read theirs */
+    uint64_t generation;                          /* grows with every replacement */
 };
 
 union socket_name {

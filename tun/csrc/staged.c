@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct staged_packet *staged_take(struct staged_queue *queue, size_t *device_bytes)
+struct staged_packet *staged_take(struct staged_queue *queue, _Atomic size_t *device_bytes)
 {
     struct staged_packet *packet = queue->head;
 
@@ -14,7 +14,7 @@ struct staged_packet *staged_take(struct staged_queue *queue, size_t *device_byt
         queue->tail = NULL;
     queue->count--;
     queue->bytes -= packet->length;
-    *device_bytes -= packet->length;
+    atomic_fetch_sub_explicit(device_bytes, packet->length, memory_order_relaxed);
     return packet;
 }
 
@@ -25,7 +25,7 @@ void staged_free(struct staged_packet *packet)
     free(packet);
 }
 
-static uint32_t queue_drop(struct staged_queue *queue, size_t *device_bytes)
+static uint32_t queue_drop(struct staged_queue *queue, _Atomic size_t *device_bytes)
 {
     uint32_t count = queue->count;
 
@@ -34,7 +34,7 @@ static uint32_t queue_drop(struct staged_queue *queue, size_t *device_bytes)
     return count;
 }
 
-uint32_t staged_drop(struct staged *staged, size_t *device_bytes)
+uint32_t staged_drop(struct staged *staged, _Atomic size_t *device_bytes)
 {
     return queue_drop(&staged->user, device_bytes) + queue_drop(&staged->control, device_bytes);
 }
@@ -58,7 +58,7 @@ static bool is_full(const struct staged *staged, uint32_t length)
 }
 
 uint32_t staged_add(struct staged *staged, bool control, const uint8_t *packet, uint32_t length, uint8_t ds,
-                    size_t *device_bytes)
+                    _Atomic size_t *device_bytes)
 {
     struct staged_queue *queue = control ? &staged->control : &staged->user;
     struct staged_packet *entry;
@@ -73,7 +73,7 @@ uint32_t staged_add(struct staged *staged, bool control, const uint8_t *packet, 
         staged_free(staged_take(from, device_bytes));
         dropped++;
     }
-    if (*device_bytes + length > STAGED_MAX_DEVICE_BYTES)
+    if (atomic_load_explicit(device_bytes, memory_order_relaxed) + length > STAGED_MAX_DEVICE_BYTES)
         return dropped + 1;
     entry = malloc(sizeof(*entry) + length);
     if (!entry)
@@ -82,7 +82,7 @@ uint32_t staged_add(struct staged *staged, bool control, const uint8_t *packet, 
     entry->length = length;
     entry->ds = ds;
     memcpy(entry->data, packet, length);
-    *device_bytes += length;
+    atomic_fetch_add_explicit(device_bytes, length, memory_order_relaxed);
     append(queue, entry);
     return dropped;
 }

@@ -1,19 +1,21 @@
 /*
  * Packets of one peer that wait for a keypair: two queues in order of arrival, so that control packets do not
- * queue behind user packets that the gate holds. Bounded in packets and in bytes, per peer and per device;
+ * queue behind user packets that the gate holds. Bounded in packets and in bytes, here and per device;
  * the oldest goes first. Staging allocates: it is the one path of packets that may, since it sends nothing.
  *
- * Used by the outbound worker, or under the exclusive lock.
+ * A peer has one for each outbound worker: a flow is read by one of them, so its packets keep their order.
+ * Used by that worker, or under the exclusive lock; only the device's bytes are counted by all of them.
  */
 #ifndef WGPY_STAGED_H
 #define WGPY_STAGED_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #define STAGED_MAX_PACKETS 128
-#define STAGED_MAX_BYTES (1u << 20)         /* per peer */
+#define STAGED_MAX_BYTES (1u << 20)         /* of both queues */
 #define STAGED_MAX_DEVICE_BYTES (64u << 20) /* all peers together */
 
 struct staged_packet {
@@ -45,11 +47,11 @@ static inline uint32_t staged_count(const struct staged *staged)
  * peer beyond the bounds, or the packet itself if memory or the device's bytes are used up.
  */
 uint32_t staged_add(struct staged *staged, bool control, const uint8_t *packet, uint32_t length, uint8_t ds,
-                    size_t *device_bytes);
+                    _Atomic size_t *device_bytes);
 /* Takes the oldest; NULL if there is none. The caller frees it with staged_free. */
-struct staged_packet *staged_take(struct staged_queue *queue, size_t *device_bytes);
+struct staged_packet *staged_take(struct staged_queue *queue, _Atomic size_t *device_bytes);
 void staged_free(struct staged_packet *packet);
 /* Drops all; returns how many there were. */
-uint32_t staged_drop(struct staged *staged, size_t *device_bytes);
+uint32_t staged_drop(struct staged *staged, _Atomic size_t *device_bytes);
 
 #endif

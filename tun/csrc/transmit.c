@@ -7,19 +7,21 @@
 
 #define SEND_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL)
 
-struct udp_socket *socket_for(struct dp *dp, const struct dp_address *remote)
+struct udp_socket *socket_for(struct dp *dp, uint32_t worker, const struct dp_address *remote)
 {
-    struct udp_socket *sock = remote->family == AF_INET    ? &dp->sockets.v4
-                              : remote->family == AF_INET6 ? &dp->sockets.v6
+    struct udp_socket_pair *pair = &dp->sockets.pairs[worker];
+    struct udp_socket *sock = remote->family == AF_INET    ? &pair->v4
+                              : remote->family == AF_INET6 ? &pair->v6
                                                            : NULL;
     return sock && sock->fd >= 0 ? sock : NULL;
 }
 
-bool may_segment(struct dp *dp, const struct peer *peer)
+bool may_segment(struct dp *dp, uint32_t worker, const struct peer *peer)
 {
-    struct udp_socket *sock = socket_for(dp, &peer->endpoint.remote);
+    struct udp_socket *sock = socket_for(dp, worker, &peer->endpoint.remote);
 
-    return sock && atomic_load_explicit(&sock->gso, memory_order_relaxed) && !peer->segments_refused &&
+    return sock && atomic_load_explicit(&sock->gso, memory_order_relaxed) &&
+           !atomic_load_explicit(&peer->segments_refused, memory_order_relaxed) &&
            has_feature(dp, DP_FEATURE_UDP_GSO);
 }
 
@@ -71,16 +73,24 @@ static bool has_source(const struct dp_endpoint *endpoint)
     return endpoint->local.family != 0;
 }
 
-static void segments_lost(struct dp *dp, struct udp_socket *sock, struct peer *peer, int error)
+static bool can_segment(const struct udp_socket *sock)
 {
+    return sock->fd >= 0 && atomic_load_explicit(&sock->gso, memory_order_relaxed);
+}
+
+static void segments_lost(struct dp *dp, uint32_t worker, struct udp_socket *sock, struct peer *peer,
+                          int error)
+{
+    const struct udp_socket_pair *pair = &dp->sockets.pairs[worker];
+
     count_drop(dp, DROP_SEGMENTS_REFUSED);
     if (error != EIO) {
-        peer->segments_refused = true; /* this path's MTU is too small for them */
+        atomic_store_explicit(&peer->segments_refused, true,
+                              memory_order_relaxed); /* this path's MTU is too small for them */
         return;
     }
     atomic_store_explicit(&sock->gso, false, memory_order_relaxed); /* the device computes no checksums */
-    if (!(dp->sockets.v4.fd >= 0 && atomic_load_explicit(&dp->sockets.v4.gso, memory_order_relaxed)) &&
-        !(dp->sockets.v6.fd >= 0 && atomic_load_explicit(&dp->sockets.v6.gso, memory_order_relaxed)))
+    if (!can_segment(&pair->v4) && !can_segment(&pair->v6))
         feature_lost(dp, DP_FEATURE_UDP_GSO);
 }
 
@@ -98,8 +108,8 @@ static void send_singly(struct dp *dp, int fd, struct outgoing *out, bool withou
 }
 
 /* The kernel refused this one: remove what it may have disliked, and try once more. */
-static void send_again(struct dp *dp, struct udp_socket *sock, struct outgoing *out, int error,
-                       struct deferred *deferred)
+static void send_again(struct dp *dp, uint32_t worker, struct udp_socket *sock, struct outgoing *out,
+                       int error, struct deferred *deferred)
 {
     const struct dp_endpoint *to = &out->peer->endpoint;
     bool without_source = false;
@@ -116,7 +126,7 @@ static void send_again(struct dp *dp, struct udp_socket *sock, struct outgoing *
             mark_sent(out);
     }
     if (segment_of(out) && (error == EINVAL || error == EIO || error == EMSGSIZE)) {
-        segments_lost(dp, sock, out->peer, error);
+        segments_lost(dp, worker, sock, out->peer, error);
         send_singly(dp, sock->fd, out, without_source);
     }
 }
@@ -145,7 +155,7 @@ static void send_prepared(struct dp *dp, struct udp_socket *sock, struct transmi
         } else if (sent < 0 && is_congestion(errno)) {
             return; /* the batch is lost, the reader goes on */
         } else {
-            send_again(dp, sock, &batch[done], sent < 0 ? errno : EIO, deferred);
+            send_again(dp, transmit->worker, sock, &batch[done], sent < 0 ? errno : EIO, deferred);
             done++;
         }
     }
@@ -157,11 +167,11 @@ void transmit_batch(struct dp *dp, struct transmit *transmit, struct outgoing *b
     size_t first = 0;
 
     while (first < count) {
-        struct udp_socket *sock = socket_for(dp, &batch[first].peer->endpoint.remote);
+        struct udp_socket *sock = socket_for(dp, transmit->worker, &batch[first].peer->endpoint.remote);
         size_t n = 0;
 
         while (n < TRANSMIT_MAX && first + n < count &&
-               socket_for(dp, &batch[first + n].peer->endpoint.remote) == sock) {
+               socket_for(dp, transmit->worker, &batch[first + n].peer->endpoint.remote) == sock) {
             struct outgoing *out = &batch[first + n];
 
             out->sent = out->sent_bytes = 0;
@@ -179,7 +189,7 @@ int transmit_handshake(struct dp *dp, struct peer *peer, const uint8_t *message,
                        uint64_t now_ns)
 {
     struct dp_endpoint *to = &peer->endpoint;
-    struct udp_socket *sock = socket_for(dp, &to->remote);
+    struct udp_socket *sock = socket_for(dp, 0, &to->remote);
     int result;
 
     if (!to->remote.family)
@@ -221,12 +231,12 @@ static void send_replies(struct dp *dp, const struct udp_socket *sock, struct tr
 void transmit_replies(struct dp *dp, struct transmit *transmit, const struct reply *batch, size_t count)
 {
     for (size_t first = 0, n; first < count; first += n) {
-        struct udp_socket *sock = socket_for(dp, &batch[first].to.remote);
+        struct udp_socket *sock = socket_for(dp, transmit->worker, &batch[first].to.remote);
 
         for (n = 0; n < TRANSMIT_MAX && first + n < count; n++) {
             const struct reply *reply = &batch[first + n];
 
-            if (socket_for(dp, &reply->to.remote) != sock)
+            if (socket_for(dp, transmit->worker, &reply->to.remote) != sock)
                 break;
             prepare(&transmit->messages[n], &transmit->slots[n], &reply->to, false, reply->bytes,
                     sizeof(reply->bytes), 0, 0);

@@ -38,14 +38,15 @@ struct transmit_slot {
 };
 
 struct transmit {
+    uint32_t worker; /* through whose sockets */
     struct mmsghdr messages[TRANSMIT_MAX];
     struct transmit_slot slots[TRANSMIT_MAX];
 };
 
-/* NULL: there is no socket for this address family. */
-struct udp_socket *socket_for(struct dp *dp, const struct dp_address *remote);
+/* The worker's. NULL: there is no socket for this address family. */
+struct udp_socket *socket_for(struct dp *dp, uint32_t worker, const struct dp_address *remote);
 /* May datagrams to this peer share one send? */
-bool may_segment(struct dp *dp, const struct peer *peer);
+bool may_segment(struct dp *dp, uint32_t worker, const struct peer *peer);
 
 /* Sends all (at most any number; TRANSMIT_MAX at a time) and fills sent and sent_bytes. Outbound worker. */
 void transmit_batch(struct dp *dp, struct transmit *transmit, struct outgoing *batch, size_t count,

@@ -13,6 +13,7 @@
 
 struct tun_writer {
     struct dp *dp;
+    int fd;
     uint32_t tcp_refused; /* [rx] in a row */
     uint32_t udp_refused; /* [rx] */
     struct coalesce coalesce;
