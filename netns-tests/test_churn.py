@@ -152,9 +152,8 @@ def test_fifty_peers_churning_cost_a_stable_peer_nothing() -> None:
         print(
             f"\n{SECONDS:.0f} s: {churn.changes} peers added or removed, {churn.handshakes} handshakes;"
             f" of {len(stream.sent)} packets {len(stream.lost)} lost, longest gap"
-            f" {stream.longest_gap() * 1000:.0f} ms; memory {', '.join(f'{one / 1024:+.0f}' for one in curve)} and"
-            f" {grown / 1024:+.0f} KiB, descriptors"
-            f" {descriptors(pid) - files:+d}"
+            f" {stream.longest_gap() * 1000:.0f} ms; descriptors {descriptors(pid) - files:+d}, memory in KiB"
+            f" {', '.join(f'{one / 1024:+.0f}' for one in (*curve, grown))}"
         )
         assert stream.lost == []
         assert stream.duplicates == 0

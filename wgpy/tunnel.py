@@ -48,6 +48,9 @@ from wgpy.peer import Peer
 from wgpy.psk_ring import Slot, netbird_seed
 from wgpy.timers import IDLE, Activity, Due, due
 
+STALE_FACTOR = 4  # entries of the heap of deadlines for each peer ...
+STALE_LEAST = 256  # ... and these, before the stale ones are thrown out
+
 
 class Tunnel:
     """The core. One caller at a time.
@@ -532,6 +535,15 @@ class Tunnel:
         if moment is not None and moment != peer.scheduled:
             peer.scheduled = moment
             heapq.heappush(self._deadlines, (moment, peer.number))
+            if len(self._deadlines) > STALE_FACTOR * len(self._peers) + STALE_LEAST:
+                self._drop_stale_deadlines()
+
+    def _drop_stale_deadlines(self) -> None:
+        """An entry outlives its peer and its reason until its time comes, 540 s for a session's end."""
+        self._deadlines = [
+            (peer.scheduled, peer.number) for peer in self._peers.values() if peer.scheduled is not None
+        ]
+        heapq.heapify(self._deadlines)
 
     def _jitter(self) -> int:
         return int.from_bytes(self._random(4)) % (self.timings.jitter + 1)

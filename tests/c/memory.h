@@ -51,6 +51,24 @@ WRAP(EVP_MAC *, EVP_MAC_fetch, ENOMEM, NULL,
      (OSSL_LIB_CTX * library, const char *name, const char *properties), (library, name, properties))
 WRAP(EVP_MAC_CTX *, EVP_MAC_CTX_new, ENOMEM, NULL, (EVP_MAC * algorithm), (algorithm))
 
+WRAP(EVP_MD *, EVP_MD_fetch, ENOMEM, NULL, (OSSL_LIB_CTX * library, const char *name, const char *properties),
+     (library, name, properties))
+WRAP(EVP_MD_CTX *, EVP_MD_CTX_new, ENOMEM, NULL, (void), ())
+WRAP(EVP_CIPHER *, EVP_CIPHER_fetch, ENOMEM, NULL,
+     (OSSL_LIB_CTX * library, const char *name, const char *properties), (library, name, properties))
+WRAP(EVP_PKEY_CTX *, EVP_PKEY_CTX_new_from_name, ENOMEM, NULL,
+     (OSSL_LIB_CTX * library, const char *name, const char *properties), (library, name, properties))
+WRAP(EVP_PKEY_CTX *, EVP_PKEY_CTX_new_from_pkey, ENOMEM, NULL,
+     (OSSL_LIB_CTX * library, EVP_PKEY *key, const char *properties), (library, key, properties))
+WRAP(EVP_PKEY *, EVP_PKEY_new_raw_private_key_ex, ENOMEM, NULL,
+     (OSSL_LIB_CTX * library, const char *type, const char *properties, const unsigned char *key,
+      size_t length),
+     (library, type, properties, key, length))
+WRAP(EVP_PKEY *, EVP_PKEY_new_raw_public_key_ex, ENOMEM, NULL,
+     (OSSL_LIB_CTX * library, const char *type, const char *properties, const unsigned char *key,
+      size_t length),
+     (library, type, properties, key, length))
+
 static inline int open_descriptors(void)
 {
     DIR *all = opendir("/proc/self/fd");

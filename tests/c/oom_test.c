@@ -4,6 +4,7 @@
  * twice.
  */
 #include "memory.h"
+#include "noise.h"
 #include "plane.h"
 
 static struct plane plane;
@@ -233,6 +234,77 @@ static void the_packet_path_allocates_nothing(void)
     plane_end(&plane);
 }
 
+static struct noise *noise;
+
+static void make_noise(void)
+{
+    memory_error = 0;
+    struct noise *made = noise_new();
+    CHECK((made == NULL) == (memory_error != 0));
+    noise_free(made);
+}
+
+/* Fails with -ENOMEM or -EIO where an allocation fails, has written nothing, and then succeeds. */
+#define WRITES_ALL_OR_NOTHING(call, out)                                                                     \
+    do {                                                                                                     \
+        memory_error = 0;                                                                                    \
+        memset(&(out), 0x5a, sizeof(out));                                                                   \
+        uint8_t before_[sizeof(out)];                                                                        \
+        memcpy(before_, &(out), sizeof(out));                                                                \
+        int result_ = (call);                                                                                \
+        if (memory_error) {                                                                                  \
+            CHECK(result_ == -ENOMEM || result_ == -EIO);                                                    \
+            CHECK(memcmp(before_, &(out), sizeof(out)) == 0);                                                \
+            result_ = (call);                                                                                \
+        }                                                                                                    \
+        CHECK_EQUAL(result_, 0);                                                                             \
+    } while (0)
+
+static int own_public_key(struct noise_key_pair *pair)
+{
+    memset(pair->private_key, 0x40, sizeof pair->private_key);
+    return noise_public_key(noise, pair);
+}
+
+static void two_ends_shake_hands(void)
+{
+    static const uint8_t shared[32] = {5}, timestamp[12] = {6}, preshared_key[32] = {0};
+    struct noise_key_pair pair, ephemeral;
+    struct noise_initiation initiation;
+    struct noise_response response;
+    struct noise_state sent, received;
+    struct noise_transport_keys keys;
+    uint8_t remote[32], stamp[12];
+
+    memory_error = 0;
+    if (own_public_key(&pair) < 0)
+        CHECK(memory_error && own_public_key(&pair) == 0);
+    ephemeral = pair;
+    WRITES_ALL_OR_NOTHING(noise_create_initiation(noise, pair.public_key, pair.public_key, shared, &ephemeral,
+                                                  timestamp, &sent, &initiation),
+                          initiation);
+    WRITES_ALL_OR_NOTHING(noise_open_initiation(noise, &pair, &initiation, &received, remote), remote);
+    struct noise_state opened = received;
+    WRITES_ALL_OR_NOTHING(
+        (received = opened, noise_consume_initiation(noise, shared, &initiation, &received, stamp)), stamp);
+    WRITES_ALL_OR_NOTHING(noise_create_response(noise, &received, initiation.ephemeral, pair.public_key,
+                                                &ephemeral, preshared_key, &response, &keys),
+                          keys);
+    WRITES_ALL_OR_NOTHING(
+        noise_consume_response(noise, &pair, &sent, &ephemeral, &response, preshared_key, 1, &keys), keys);
+}
+
+static void a_handshake_without_memory_writes_nothing_and_can_be_repeated(void)
+{
+    CHECK(each_allocation(make_noise) > 5);
+    noise = noise_new();
+    CHECK(noise);
+    long allocations = each_allocation(two_ends_shake_hands);
+    printf("a handshake: %ld allocations\n", allocations);
+    CHECK(allocations > 5);
+    noise_free(noise);
+}
+
 int main(void)
 {
     RUN(a_device_that_cannot_be_made_leaves_nothing);
@@ -240,5 +312,6 @@ int main(void)
     RUN(a_packet_that_cannot_wait_is_counted);
     RUN(a_cookie_reply_without_memory_is_not_sent);
     RUN(the_packet_path_allocates_nothing);
+    RUN(a_handshake_without_memory_writes_nothing_and_can_be_repeated);
     return 0;
 }

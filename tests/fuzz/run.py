@@ -2,6 +2,7 @@
 
     run.py TARGET SECONDS
     run.py --replay
+    run.py --names
 
 From the project's root, as `make fuzz` does. What is found stays in build/fuzz/TARGET; an input that fails is
 written to build/fuzz/TARGET.fail-* and ends the run with its traceback.
@@ -9,6 +10,7 @@ written to build/fuzz/TARGET.fail-* and ends the run with its traceback.
 
 import contextlib
 import io
+import os
 import sys
 from pathlib import Path
 
@@ -45,6 +47,10 @@ def fuzz(name: str, seconds: int) -> None:
         f"-artifact_prefix={FOUND / name}.fail-",
         *dictionary(target.words, FOUND / f"{name}.dict"),
     ]
+    log = (FOUND / f"{name}.log").open("w")
+    os.dup2(log.fileno(), 2)  # libFuzzer is talkative
+    sys.stdout.write(f"fuzz {name}: {seconds} s\n")
+    sys.stdout.flush()
     atheris.Setup([sys.argv[0], *options, *map(str, (found, seeds, CORPUS / name))], target.run)
     atheris.Fuzz()
 
@@ -64,5 +70,9 @@ def replay() -> None:
 if __name__ == "__main__":
     if sys.argv[1] == "--replay":
         replay()
+    elif sys.argv[1] == "--names":
+        from support.fuzz_targets import TARGETS
+
+        sys.stdout.write("\n".join(TARGETS) + "\n")
     else:
         fuzz(sys.argv[1], int(sys.argv[2]))

@@ -1,8 +1,8 @@
 """Every parser in Python as a function of bytes, for unit tests and fuzzers alike.
 
 A target raises nothing for any input, or the parser is wrong: it lets the errors pass that the parser
-promises, and checks what must hold of what was accepted (most often that it can be written and read again). Seeds are
-what the parser accepts; words are what a fuzzer should know of its language.
+promises, and checks what must hold of what was accepted (most often that it can be written and read
+again). Seeds are what the parser accepts; words are what a fuzzer should know of its language.
 """
 
 import base64
