@@ -111,11 +111,13 @@ static inline ssize_t fake_writev(int fd, const struct iovec *iov, int count)
 
 struct plane {
     struct dp *dp;
-    int tun;       /* the kernel's end */
-    int tun_fd;    /* the plane's end */
-    int udp4;      /* the plane's socket */
-    int remote;    /* the peer's socket */
-    uint32_t peer; /* 10.0.0.0/24 and fd00::/64 behind `remote` */
+    int tun;    /* the kernel's end */
+    int tun_fd; /* the plane's end */
+    int udp4;   /* the plane's socket */
+    int remote; /* the peer's socket */
+    uint32_t workers;
+    int tuns[DP_MAX_WORKERS][2]; /* the queues of further workers: the plane's end, the kernel's */
+    uint32_t peer;               /* 10.0.0.0/24 and fd00::/64 behind `remote` */
     uint32_t index;
     struct dp_keypair_config keys;
 };
@@ -157,13 +159,14 @@ static inline uint32_t plane_session(struct plane *plane, int is_initiator, uint
     return keys.local_index;
 }
 
-static inline void plane_begin(struct plane *plane, int vnet)
+/* With several pairs of workers: each has a queue, the first has the socket. */
+static inline void plane_begin_wide(struct plane *plane, int vnet, uint32_t workers)
 {
     int ends[2], error = 0;
     uint16_t port;
     CHECK(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, ends) == 0);
     struct dp_config config = {.queues = {{ends[0], ends[0]}},
-                               .workers = 1,
+                               .workers = workers,
                                .tun_has_vnet_header = vnet,
                                .mtu = 1420,
                                .features = DP_FEATURE_ALL,
@@ -172,6 +175,13 @@ static inline void plane_begin(struct plane *plane, int vnet)
                                .reject_after_time_ns = 180000000000ull,
                                .reject_after_messages = REJECT_AFTER_MESSAGES,
                                .rekey_after_messages = 1ull << 60};
+    plane->workers = workers;
+    for (uint32_t i = 1; i < workers; i++) {
+        CHECK(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, plane->tuns[i]) == 0);
+        config.queues[i] = (struct dp_tun_queue){plane->tuns[i][0], plane->tuns[i][0]};
+    }
+    plane->tuns[0][0] = ends[0];
+    plane->tuns[0][1] = ends[1];
     memset(&kernel, 0, sizeof kernel);
     plane->tun_fd = ends[0];
     plane->tun = ends[1];
@@ -191,11 +201,18 @@ static inline void plane_begin(struct plane *plane, int vnet)
     CHECK_EQUAL(dp_allowed_ip_insert(plane->dp, plane->peer, &net6, 64), 0);
 }
 
+static inline void plane_begin(struct plane *plane, int vnet)
+{
+    plane_begin_wide(plane, vnet, 1);
+}
+
 static inline void plane_end(struct plane *plane)
 {
     dp_free(plane->dp);
-    close(plane->tun);
-    close(plane->tun_fd);
+    for (uint32_t i = 0; i < plane->workers; i++) {
+        close(plane->tuns[i][0]);
+        close(plane->tuns[i][1]);
+    }
     close(plane->udp4);
     close(plane->remote);
 }
