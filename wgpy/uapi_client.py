@@ -37,8 +37,12 @@ class Refused(WgpyError):  # noqa: N818
     """
 
     def __init__(self, interface: str, number: int) -> None:
-        remedy = "; choose another ListenPort" if number == errno.EADDRINUSE else ""
-        super().__init__(f"{interface}: the interface refused this: {os.strerror(number)}{remedy}")
+        why = os.strerror(number)
+        if number == errno.EADDRINUSE:
+            why += "; choose another ListenPort"
+        elif number == errno.ENOANO:  # what implementations in userspace say of their own mistakes
+            why = "it failed within; its log may say how"
+        super().__init__(f"{interface}: the interface refused this: {why}")
         self.errno = number
 
 

@@ -32,6 +32,15 @@ def test_what_was_recorded_is_read(tmp_path: Path) -> None:
     assert Journal.read(recorder.path) == Journal(recorder.path, HEAD, STEPS, Process(12, 34), hooks_ran=True)
 
 
+def test_journal_whose_first_line_a_full_disk_cut_short_stops_no_later_one(tmp_path: Path) -> None:
+    path = journal_path("wg0", tmp_path)
+    for left in ("", '{"schema": 1'):
+        path.write_text(left)
+        assert recorded(tmp_path).path.read_text().count("\n") == 1 + len(STEPS)
+    with pytest.raises(FileExistsError):
+        Recorder(path, HEAD)
+
+
 def test_journal_is_for_root_alone(tmp_path: Path) -> None:
     assert stat.S_IMODE(recorded(tmp_path).path.stat().st_mode) == 0o600
 

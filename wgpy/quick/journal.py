@@ -124,6 +124,10 @@ class Recorder:
 
     def __init__(self, path: Path, head: Head) -> None:
         self.path = path
+        if Journal.read(path) is None:
+            path.unlink(
+                missing_ok=True
+            )  # an `up` that never got its first line down, on a full disk: nothing was done
         _write(path, json.dumps(_head_line(head)) + "\n", os.O_EXCL)
 
     def step(self, step: Step) -> None:
