@@ -2,45 +2,25 @@
 
 For measuring the data plane alone. Run inside a network namespace:
 
-    python bench/static_plane.py wg0 0|1 OTHER_OUTER_ADDRESS [FEATURES] [AEAD]
+    python bench/static_plane.py wg0 0|1 OTHER_OUTER_ADDRESS [FEATURES] [AEAD] [WORKERS]
 
 Prints "ready" once the interface is up; prints counters and ends when its input closes.
 """
 
-import fcntl
 import hashlib
 import json
-import os
-import socket
-import struct
 import subprocess
 import sys
 import time
 from ipaddress import ip_address, ip_network
 
 from tun.dataplane import DataPlane
+from tun.device import open_tun
 from tun.records import Address, Aead, Endpoint, Feature
+from tun.udp import UdpSockets
 
-TUNSETIFF = 0x400454CA
-IFF_TUN_NO_PI_VNET_HDR = 0x0001 | 0x1000 | 0x4000
 MTU = 1420
 PORT = 51820
-
-
-def open_tun(name: str) -> int:
-    fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-    fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TUN_NO_PI_VNET_HDR))
-    return fd
-
-
-def udp_socket(family: int) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_DGRAM)
-    for option in (33, 32):  # SO_RCVBUFFORCE, SO_SNDBUFFORCE
-        sock.setsockopt(socket.SOL_SOCKET, option, 7 << 20)
-    if family == socket.AF_INET6:
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-    sock.bind(("" if family == socket.AF_INET else "::", PORT))
-    return sock
 
 
 def install(plane: DataPlane, number: int, peer: int) -> None:
@@ -64,13 +44,14 @@ def main() -> None:
     name, number, other = sys.argv[1], int(sys.argv[2]), sys.argv[3]
     features = Feature(int(sys.argv[4], 0)) if len(sys.argv) > 4 else Feature.ALL
     aead = Aead(int(sys.argv[5])) if len(sys.argv) > 5 else Aead.AUTO
-    tun = open_tun(name)
-    sockets = [udp_socket(family) for family in (socket.AF_INET, socket.AF_INET6)]
+    workers = int(sys.argv[6]) if len(sys.argv) > 6 else 1
+    tun = open_tun(name, workers)
+    sockets = UdpSockets.open(PORT, 0, workers)
     limits = {"reject_after_time": 10**15}
     with DataPlane(
-        [(tun, tun)], has_vnet_header=True, mtu=MTU, features=features, aead=aead, **limits
+        tun.queues, has_vnet_header=True, mtu=MTU, features=features, aead=aead, **limits
     ) as plane:
-        plane.set_sockets((sockets[0].fileno(), sockets[1].fileno()))
+        plane.set_sockets(*sockets.descriptors)
         peer = plane.peer_add()
         plane.peer_set_endpoint(peer, Endpoint(Address(ip_address(other), PORT)))
         for network in ("10.0.0.0/8", "fd00::/64"):

@@ -22,13 +22,18 @@ NAME_MAX: Final = 15
 TXQUEUELEN: Final = 1000
 
 _TUNGETIFF: Final = 0x800454D2
+_TUNSETQUEUE: Final = 0x400454D9
 _TUNGETDEVNETNS: Final = 0x54E3
 _SIOCGIFMTU: Final = 0x8921
 _IFREQ: Final = struct.Struct("16s24x")
 _IFREQ_FLAGS: Final = struct.Struct("16sH22x")
 _IFREQ_INT: Final = struct.Struct("16si20x")
 _IFF_VNET_HDR: Final = 0x4000
+_IFF_MULTI_QUEUE: Final = 0x0100
+_IFF_DETACH_QUEUE: Final = 0x0400
 _CLONE_NEWNET: Final = 0x40000000
+
+_FLAGS: Final = pytun.IFF_TUN | pytun.IFF_NO_PI | pytun.IFF_VNET_HDR
 
 # rtnetlink, for the one message of `configure`: importing a whole library would double the start time.
 _NETLINK_ROUTE: Final = 0
@@ -80,24 +85,51 @@ class Tun:
             os.close(each)
 
 
-def open_tun(name: str) -> Tun:
+class OneQueueOnly(TunError):  # noqa: N818
+    """The interface was made without IFF_MULTI_QUEUE, so it cannot have several queues."""
+
+
+def open_tun(name: str, workers: int = 1) -> Tun:
     """Create the interface, or attach to a persistent one that was made for us.
+
+    With several workers each has a queue to read, and a detached one to write to: what is written to an
+    attached queue makes the kernel move that flow's other direction there, which reorders it.
 
     Args:
         name: at most 15 bytes; "wg%d" lets the kernel number it.
+        workers: how many queues to read.
 
     Raises:
         PermissionMissing: no CAP_NET_ADMIN, or no access to /dev/net/tun.
+        OneQueueOnly: workers > 1, but the interface was made for one queue.
         TunError: EBUSY: another process holds it; EINVAL: another kind of interface has the name.
     """
     if not 0 < len(name.encode()) <= NAME_MAX or "/" in name or name.isspace():
         raise TunError(errno.EINVAL, f"{name!r} cannot be an interface's name")
+    if workers == 1:
+        return adopt(_open_queue(name, 0, workers))
+    opened: list[int] = []
     try:
-        device = pytun.TunTapDevice(name, flags=pytun.IFF_TUN | pytun.IFF_NO_PI | pytun.IFF_VNET_HDR)
+        for _ in range(2 * workers):
+            opened.append(_open_queue(name, _IFF_MULTI_QUEUE, workers))
+            name = _interface_of(opened[0])[0]
+            os.set_blocking(opened[-1], False)
+        for fd in opened[workers:]:
+            fcntl.ioctl(fd, _TUNSETQUEUE, _IFREQ_FLAGS.pack(b"", _IFF_DETACH_QUEUE))
+    except OSError:
+        for fd in opened:
+            os.close(fd)
+        raise
+    return Tun(tuple(zip(opened[:workers], opened[workers:], strict=True)), has_vnet_header=True)
+
+
+def _open_queue(name: str, more_flags: int, workers: int) -> int:
+    try:
+        device = pytun.TunTapDevice(name, flags=_FLAGS | more_flags)
     except OSError as error:
-        raise _open_error(name, error) from None
+        raise _open_error(name, error, workers) from None
     try:
-        return adopt(fcntl.fcntl(device.fileno(), fcntl.F_DUPFD_CLOEXEC, 3))
+        return fcntl.fcntl(device.fileno(), fcntl.F_DUPFD_CLOEXEC, 3)
     finally:
         device.close()
 
@@ -241,7 +273,16 @@ def _interface_of(fd: int) -> tuple[str, int]:
     return name.rstrip(b"\0").decode(), flags
 
 
-def _open_error(name: str, error: OSError) -> TunError:
+def _opens_with(name: str, more_flags: int) -> bool:
+    """Whether it was the wrong kind of TUN: sysfs knows only the namespace it was mounted in."""
+    try:
+        pytun.TunTapDevice(name, flags=_FLAGS | more_flags).close()
+    except OSError:
+        return False
+    return True
+
+
+def _open_error(name: str, error: OSError, workers: int) -> TunError:
     # pytun puts errno and text into args, whichever way it raises.
     number = error.errno or (error.args[0] if error.args and isinstance(error.args[0], int) else errno.EIO)
     if number in (errno.EPERM, errno.EACCES):
@@ -250,6 +291,18 @@ def _open_error(name: str, error: OSError) -> TunError:
         )
     if number in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
         return PermissionMissing(number, f"{name}: there is no /dev/net/tun here")
+    if number == errno.EINVAL and workers > 1 and _opens_with(name, 0):
+        return OneQueueOnly(
+            number,
+            f"{name} was made for one queue, so it cannot have {workers} pairs of workers: set Workers = 1, "
+            f"or delete it and make it again with `ip tuntap add {name} mode tun multi_queue`",
+        )
+    if number == errno.EINVAL and workers == 1 and _opens_with(name, _IFF_MULTI_QUEUE):
+        return TunError(
+            number,
+            f"{name} was made with multi_queue, so one pair of workers cannot open it: set Workers = 2, or "
+            f"delete it and make it again with `ip tuntap add {name} mode tun`",
+        )
     if number == errno.EBUSY:
         return TunError(number, f"{name}: another process holds this interface")
     return TunError(number, f"{name}: cannot create the interface: {os.strerror(number)}")

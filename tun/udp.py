@@ -1,4 +1,4 @@
-"""The UDP sockets of a device: one per family on the same port, with the buffers and options WireGuard wants.
+"""The UDP sockets of a device: one per family and worker on one port, with WireGuard's buffers and options.
 
 Knows no packets. Options that each batch depends on (packet info, TOS, GSO, GRO) are set by the data plane
 when it takes the sockets over.
@@ -6,7 +6,8 @@ when it takes the sockets over.
 
 import errno
 import socket
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Final, Self
 
 from .errors import TunError
@@ -24,10 +25,11 @@ _FAMILY_MISSING: Final = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTON
 
 @dataclass(frozen=True, slots=True)
 class UdpSockets:
-    """Bound sockets; one of them may be missing, not both."""
+    """Bound sockets; one of them may be missing, not both. `more` has those of further workers."""
 
     v4: socket.socket | None
     v6: socket.socket | None
+    more: tuple[tuple[socket.socket | None, socket.socket | None], ...] = ()
 
     @property
     def port(self) -> int:
@@ -37,27 +39,31 @@ class UdpSockets:
     @property
     def descriptors(self) -> tuple[tuple[int, int], ...]:
         """(IPv4, IPv6) pairs, -1 = absent: what DataPlane.set_sockets takes."""
-        return ((self.v4.fileno() if self.v4 else -1, self.v6.fileno() if self.v6 else -1),)
+        pairs = ((self.v4, self.v6), *self.more)
+        return tuple((v4.fileno() if v4 else -1, v6.fileno() if v6 else -1) for v4, v6 in pairs)
+
+    def _all(self) -> Iterator[socket.socket]:
+        for pair in ((self.v4, self.v6), *self.more):
+            yield from (each for each in pair if each is not None)
 
     def set_mark(self, mark: int) -> None:
-        """SO_MARK on both; 0 = none. OSError with EPERM without CAP_NET_ADMIN."""
-        for each in (self.v4, self.v6):
-            if each is not None:
-                each.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
+        """SO_MARK on all; 0 = none. OSError with EPERM without CAP_NET_ADMIN."""
+        for each in self._all():
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
 
     def close(self) -> None:
-        """Close both."""
-        for each in (self.v4, self.v6):
-            if each is not None:
-                each.close()
+        """Close all."""
+        for each in self._all():
+            each.close()
 
     @classmethod
-    def open(cls, port: int, mark: int) -> Self:
+    def open(cls, port: int, mark: int, workers: int = 1) -> Self:
         """Bind both families to one port.
 
         Args:
             port: 0 lets IPv4 choose; where IPv6 cannot have the same, all over again.
             mark: SO_MARK, 0 = none.
+            workers: how many sockets of each family; the kernel keeps what one address sends in one of them.
 
         Raises:
             TunError: EADDRINUSE, or neither family is here. Nothing stays open.
@@ -74,8 +80,28 @@ class UdpSockets:
                 raise
             if v4 is None and v6 is None:
                 raise TunError(errno.EAFNOSUPPORT, "there is neither IPv4 nor IPv6 here")
-            return cls(v4, v6)
+            return cls(v4, v6)._shared(mark, workers - 1)
         raise TunError(errno.EADDRINUSE, "no port is free in both families")
+
+    def _shared(self, mark: int, more: int) -> Self:
+        """With so many more pairs on the same port, or all are closed.
+
+        The first pair was bound without SO_REUSEPORT, or two devices on one port would share its packets
+        instead of hearing that it is taken.
+        """
+        made: list[tuple[socket.socket | None, socket.socket | None]] = []
+        try:
+            for _ in range(more):
+                for each in self._all():
+                    each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                v4 = _bound(socket.AF_INET, self.port, mark, shared=True) if self.v4 else None
+                made.append((v4, None))
+                v6 = _bound(socket.AF_INET6, self.port, mark, shared=True) if self.v6 else None
+                made[-1] = (v4, v6)
+        except OSError:
+            replace(self, more=tuple(made)).close()
+            raise
+        return replace(self, more=tuple(made))
 
     @classmethod
     def adopt(cls, descriptors: tuple[int, ...], mark: int) -> Self:
@@ -101,7 +127,7 @@ class UdpSockets:
         return cls(found.get(socket.AF_INET), found.get(socket.AF_INET6))
 
 
-def _bound(family: int, port: int, mark: int) -> socket.socket | None:
+def _bound(family: int, port: int, mark: int, *, shared: bool = False) -> socket.socket | None:
     """A bound socket, or None where the family is missing."""
     try:
         made = socket.socket(family, socket.SOCK_DGRAM)
@@ -112,6 +138,8 @@ def _bound(family: int, port: int, mark: int) -> socket.socket | None:
     try:
         if family == socket.AF_INET6:
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if shared:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         _prepare(made, mark)
         made.bind(("", port))
     except OSError as error:

@@ -4,7 +4,7 @@ Pure: resolves no name, opens no file, looks at no permission; wgpy.config_files
 refusal is a ConfigError with file and line. Keys and section names are case-insensitive, values keep their
 case. Turning values back into text is wgpy.config_text, into requests to a device wgpy.config_update.
 
-Formats: wg(8), wg-quick(8), and our added keys (Rosenpass*, User).
+Formats: wg(8), wg-quick(8), and our added keys (Rosenpass*, User, Workers).
 """
 
 import difflib
@@ -32,6 +32,7 @@ from wgpy.config_values import (
     read_table,
     read_word,
     read_words,
+    read_workers,
     shown,
     without_blanks,
 )
@@ -126,6 +127,7 @@ class QuickConfig:
     post_down: tuple[str, ...] = ()
     save_config: bool = False
     user: str | None = None  # whom the process becomes after setting up
+    workers: int | None = None  # pairs of packet workers, None = by the number of processors
     rosenpass: InterfaceRosenpass = InterfaceRosenpass()
 
     def policy_of(self, peer: PeerSection) -> Policy:
@@ -184,7 +186,7 @@ ADDED_KEYS = {
         key.lower(): key
         for key in (
             *("RosenpassSecretKey", "RosenpassPublicKey", "RosenpassListenPort", "RosenpassPolicy"),
-            "User",
+            *("User", "Workers"),
         )
     },
     "peer": {
@@ -392,6 +394,8 @@ class _Parser:
                 config = replace(config, save_config=read_bool(key, value))
             case "User":
                 config = replace(config, user=read_word(key, value))
+            case "Workers":
+                config = replace(config, workers=read_workers(value))
             case _:
                 config = replace(config, rosenpass=self._rosenpass(config.rosenpass, key, value))
         self._config = config

@@ -112,6 +112,8 @@ def _quick_lines(config: QuickConfig) -> Iterator[str]:
             yield f"{key} = {command}"
     if config.user is not None:
         yield f"User = {config.user}"
+    if config.workers is not None:
+        yield f"Workers = {config.workers}"
     rosenpass = config.rosenpass
     if rosenpass.secret_key is not None:
         yield f"RosenpassSecretKey = {rosenpass.secret_key}"

@@ -18,6 +18,7 @@ from ipaddress import (
     ip_network,
 )
 
+from wgpy.constants import MAX_WORKERS
 from wgpy.model import KEY_LEN, AllowedIpChange, IpAddress, Policy
 
 MTU_MIN, MTU_MAX = 68, 65535
@@ -273,6 +274,14 @@ def read_mtu(value: str) -> int:
     number = _number(value)
     if number is None or not MTU_MIN <= number <= MTU_MAX:
         raise BadValue(f"MTU {shown(value)} is not a number from {MTU_MIN} to {MTU_MAX}")
+    return number
+
+
+def read_workers(value: str) -> int:
+    """How many pairs of packet workers."""
+    number = _number(value)
+    if number is None or not 1 <= number <= MAX_WORKERS:
+        raise BadValue(f"Workers {shown(value)} is not a number from 1 to {MAX_WORKERS}")
     return number
 
 

@@ -31,6 +31,7 @@ MILLISECOND: Final = 1_000_000
 WHITENING_STEP: Final = 1 << 24  # ns
 
 MAX_PEERS: Final = 1 << 16
+MAX_WORKERS: Final = 8  # pairs of packet workers: DP_MAX_WORKERS
 
 
 @dataclass(frozen=True, slots=True)

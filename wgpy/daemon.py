@@ -4,9 +4,10 @@ Exit 0 from the parent means that the interface exists and its UAPI socket accep
 the interface is deleted or the socket file removed; then neither is left behind.
 
 Environment: WG_TUN_FD, WG_UAPI_FD, WG_UDP_FD (descriptors handed in), WG_PROCESS_FOREGROUND=1, LOG_LEVEL
-(verbose, debug, error, silent); WGPY_DISABLE (a comma list of offloads), WGPY_AEAD; WGPY_TIMINGS and
-WGPY_ROSENPASS_TIMERS for test labs; WGPY_KEY_LOG is in wgpy.key_log, what `wgpy up` arranges in
-wgpy.quick.handover, WGPY_SANDBOX in wgpy.sandbox.
+(verbose, debug, error, silent); WGPY_WORKERS (pairs of packet workers, 1 to 8; else one up to three
+processors, beyond that half of them, at most four); WGPY_DISABLE (a comma list of offloads), WGPY_AEAD;
+WGPY_TIMINGS and WGPY_ROSENPASS_TIMERS for test labs; WGPY_KEY_LOG is in wgpy.key_log, what `wgpy up` arranges
+in wgpy.quick.handover, WGPY_SANDBOX in wgpy.sandbox.
 
 Most imports wait until they are needed: numpy starts threads, and neither the fork nor the giving up of
 privileges may happen beside any.
@@ -234,6 +235,27 @@ def options_from(environment: Mapping[str, str]) -> "Options":
     )
 
 
+def workers_from(environment: Mapping[str, str]) -> int | None:
+    """How many pairs of packet workers are asked for; None = as many as suit the machine.
+
+    Raises:
+        UsageError: no number from 1 to MAX_WORKERS.
+    """
+    from wgpy.constants import MAX_WORKERS
+
+    text = environment.get("WGPY_WORKERS", "")
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 3 and 1 <= int(text) <= MAX_WORKERS):
+        raise UsageError(f"WGPY_WORKERS={text} is not a number from 1 to {MAX_WORKERS}")
+    return int(text)
+
+
+def default_workers() -> int:
+    """One pair of workers up to three processors, beyond that half of them, at most four."""
+    return min(max(len(os.sched_getaffinity(0)) // 2, 1), 4)
+
+
 def _seconds(text: str) -> dict[str, float]:
     """Read "rekey_after_responder=5,reject_after=9.5"."""
     found: dict[str, float] = {}
@@ -270,13 +292,22 @@ def _seal() -> None:
 
 
 def _open_tun(interface: str) -> "Tun":
-    from tun.device import adopt, configure, open_tun
+    from tun.device import OneQueueOnly, adopt, configure, open_tun
     from wgpy.device import DEFAULT_MTU
 
     number = _descriptor("WG_TUN_FD")
+    wanted = workers_from(os.environ)
     if number is not None:
+        if wanted is not None and wanted > 1:
+            logger.warning("one queue was handed in: one pair of workers, not %d", wanted)
         return adopt(number)
-    tun = open_tun(interface)
+    try:
+        tun = open_tun(interface, wanted or default_workers())
+    except OneQueueOnly as error:
+        if wanted is not None:
+            raise
+        logger.warning("%s; going on with one pair of workers", error.strerror)
+        tun = open_tun(interface, 1)
     try:
         configure(tun.name, DEFAULT_MTU)
     except OSError as error:

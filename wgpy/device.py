@@ -1,7 +1,7 @@
 """One WireGuard device: composes TUN, sockets, data plane and core; what UAPI may ask of it.
 
 Decides nothing of the protocol. Everything runs on the event loop's thread; packets run in the data plane's
-two threads. The UDP sockets live in the network namespace the process started in, wherever the interface
+threads. The UDP sockets live in the network namespace the process started in, wherever the interface
 goes.
 
 Digest: sections 11, 13, 16, 17.
@@ -141,7 +141,7 @@ class Device:
         self._look_again()
 
     def close(self) -> None:
-        """Stop both workers, wipe every key, close the interface. Twice is once."""
+        """Stop the workers, wipe every key, close the interface. Twice is once."""
         if self._loop is None:
             return
         self._loop.remove_reader(self._dataplane.event_fd)
@@ -248,7 +248,7 @@ class Device:
             self._port = port
             return
         # Where the port is taken the old sockets go on; they stay until the workers have left them.
-        self._use_sockets(UdpSockets.open(port, self._mark))
+        self._use_sockets(UdpSockets.open(port, self._mark, self._dataplane.workers))
         self._forget_sources()
 
     def _set_mark(self, mark: int) -> None:
@@ -334,6 +334,7 @@ class Device:
             "mtu": self._mtu,
             "features": report.feature_names(self._dataplane.features),
             "aead": self._dataplane.aead_name,
+            "workers": self._dataplane.workers,
             "drops": {
                 **self._dataplane.drops,
                 **self._dispatch.refused,
@@ -438,7 +439,9 @@ class Device:
 
     def _start_traffic(self) -> None:
         if self._sockets is None:
-            self._use_sockets(self._adopted or UdpSockets.open(self._port, self._mark))
+            self._use_sockets(
+                self._adopted or UdpSockets.open(self._port, self._mark, self._dataplane.workers)
+            )
         self._carries = True
         activity = {peer.number: self._dispatch.activity(peer.number) for peer in self.tunnel.peers()}
         self.tunnel.device_up(boot_time(), wall_time(), activity)

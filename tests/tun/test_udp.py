@@ -1,6 +1,7 @@
 import errno
 import os
 import socket
+from collections.abc import Iterator
 
 import pytest
 
@@ -109,3 +110,43 @@ def test_the_mark_is_on_both_sockets_and_may_change() -> None:
     assert sockets.v4 is not None
     assert sockets.v4.getsockopt(socket.SOL_SOCKET, socket.SO_MARK) == 0
     sockets.close()
+
+
+def test_sockets_of_several_workers_share_a_port_but_not_with_another_device() -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    sockets = UdpSockets.open(0, 0, workers=3)
+    port = sockets.port
+    assert len(sockets.descriptors) == 3
+    assert len({fd for pair in sockets.descriptors for fd in pair}) == 6
+    for workers in (1, 3):
+        with pytest.raises(TunError) as caught:
+            UdpSockets.open(port, 0, workers)
+        assert caught.value.errno == errno.EADDRINUSE
+    sockets.close()
+    UdpSockets.open(port, 0).close()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_what_one_address_sends_comes_to_one_socket_in_order() -> None:
+    sockets = UdpSockets.open(0, 0, workers=2)
+    readers = [socket.socket(fileno=os.dup(v4)) for v4, _ in sockets.descriptors]
+    senders = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(32)]
+    for number in range(10):
+        for name, sender in enumerate(senders):
+            sender.sendto(bytes([name, number]), ("127.0.0.1", sockets.port))
+    found = [list(waiting(reader)) for reader in readers]
+    for each in (sockets, *readers, *senders):
+        each.close()
+    assert all(found)  # that all senders fall on one: once in 2 ** 31
+    for name in range(len(senders)):
+        where = [[number for who, number in reader if who == name] for reader in found]
+        assert sorted(where) == [[], list(range(10))]
+
+
+def waiting(reader: socket.socket) -> Iterator[tuple[int, int]]:
+    while True:
+        try:
+            name, number = reader.recv(16)
+        except BlockingIOError:
+            return
+        yield name, number

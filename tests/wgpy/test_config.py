@@ -39,6 +39,7 @@ PreDown = c
 PostDown = d
 SaveConfig = false
 User = nobody
+Workers = 2
 RosenpassSecretKey = keys/pqsk
 RosenpassPublicKey = keys/pqpk
 RosenpassListenPort = 7777
@@ -77,6 +78,7 @@ def test_every_key_of_a_quick_file_is_understood() -> None:
     assert config.dns[0] == IPv4Address("1.1.1.1")
     assert config.search == ("corp.example",)
     assert (config.mtu, config.table, config.save_config, config.user) == (1380, "off", False, "nobody")
+    assert config.workers == 2
     assert config.pre_up == ("echo '#1' %i",)
     assert config.post_up == ("a", "b")
     assert config.rosenpass.listen_port == 7777
@@ -90,7 +92,7 @@ def test_every_key_of_a_quick_file_is_understood() -> None:
         "keys/peer.pqpk", RosenpassEndpoint(port=7777), "keys/peer.psk", Policy.STRICT
     )
     assert second.endpoint == HostPort("2001:db8::1", 5)
-    assert second.where == "wg0.conf:35"
+    assert second.where == "wg0.conf:36"
     assert config.policy_of(first) is Policy.STRICT
     assert config.policy_of(second) is Policy.PERMISSIVE
 
@@ -104,6 +106,7 @@ def test_a_stripped_file_is_one_for_wg_and_formats_back() -> None:
     config = parse_wg(strip(WHOLE), "wg0.conf")
     assert "osenpass" not in strip(WHOLE)
     assert "User" not in strip(WHOLE)
+    assert "Workers" not in strip(WHOLE)
     assert "# a comment" in strip(WHOLE)
     assert parse_wg(format_wg(config), "wg0.conf") == config
 
@@ -242,3 +245,10 @@ def test_any_value_of_any_key_survives_formatting_or_is_refused(key: str, value:
         except ConfigError:
             continue
         assert parse_quick(format_quick(config), "x") == config
+
+
+@pytest.mark.parametrize("value", ["0", "9", "-1", "two", ""])
+def test_a_number_of_workers_out_of_range_is_refused(value: str) -> None:
+    said = refusal(f"[Interface]\nWorkers = {value}\n")
+    assert "wg0.conf:2" in said
+    assert "from 1 to 8" in said

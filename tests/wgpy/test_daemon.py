@@ -2,7 +2,7 @@ import pytest
 
 from tun.records import Aead, Feature
 from wgpy import daemon
-from wgpy.daemon import Arguments, options_from, parse
+from wgpy.daemon import Arguments, default_workers, options_from, parse, workers_from
 from wgpy.errors import ConfigError, UsageError, WgpyError
 from wgpy.model import SECOND
 
@@ -63,3 +63,22 @@ def test_descriptors_that_are_no_udp_sockets_are_named(monkeypatch: pytest.Monke
         monkeypatch.setenv("WG_UDP_FD", str(null.fileno()))
         with pytest.raises(WgpyError, match="WG_UDP_FD"):
             daemon._adopt_sockets()
+
+
+@pytest.mark.parametrize(("text", "workers"), [("", None), ("1", 1), ("8", 8)])
+def test_the_number_of_workers_can_be_chosen(text: str, workers: int | None) -> None:
+    assert workers_from({"WGPY_WORKERS": text}) == workers
+
+
+@pytest.mark.parametrize("text", ["0", "9", "-1", "00018", "two", "²"])
+def test_a_number_of_workers_out_of_range_is_named(text: str) -> None:
+    with pytest.raises(UsageError, match=r"WGPY_WORKERS=.*from 1 to 8"):
+        workers_from({"WGPY_WORKERS": text})
+
+
+@pytest.mark.parametrize(("processors", "workers"), [(1, 1), (2, 1), (3, 1), (4, 2), (6, 3), (8, 4), (64, 4)])
+def test_without_a_word_the_machine_says_how_many_workers(
+    monkeypatch: pytest.MonkeyPatch, processors: int, workers: int
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(processors)))
+    assert default_workers() == workers

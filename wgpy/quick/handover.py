@@ -5,6 +5,7 @@ By environment:
     WGPY_SETUP_FD   a pipe from `up`: GO = you are in the journal, create the interface; DONE = the host is
     set up; its end
                     means that `up` died
+    WGPY_WORKERS    the file's `Workers`
     WGPY_USER       whom to become when the host is set up
     WGPY_LEAVE      the configuration file: on TERM and INT run `wgpy down` on it, on HUP `wgpy reload`
     WGPY_DETACHED   standard error goes nowhere once the host is set up, unless LOG_LEVEL asks for a log
@@ -27,7 +28,12 @@ DONE = b"d"
 
 
 def arrangement(
-    config: str, user: str | None, supervised: bool, detached: bool, reads: Iterable[str] = ()
+    config: str,
+    user: str | None,
+    supervised: bool,
+    detached: bool,
+    reads: Iterable[str] = (),
+    workers: int | None = None,
 ) -> dict[str, str]:
     """The variables that `up` gives to the device process."""
     variables = {"WGPY_READS": ":".join(reads)}
@@ -35,6 +41,8 @@ def arrangement(
         variables["WGPY_USER"] = user
     if not supervised:
         variables["WGPY_LEAVE"] = config
+    if workers is not None:
+        variables["WGPY_WORKERS"] = str(workers)
     if detached:
         variables["WGPY_DETACHED"] = "1"
     return variables

@@ -89,7 +89,9 @@ def up(name: str, wishes: Wishes) -> process.DeviceProcess:
         attempt = _Attempt(file, rosenpass, descriptors, rtnl)
         try:
             reads = readable(file, rosenpass)
-            arranged = arrangement(str(file.path), user, wishes.supervised, wishes.detached, reads)
+            arranged = arrangement(
+                str(file.path), user, wishes.supervised, wishes.detached, reads, file.config.workers
+            )
             device = attempt.run(arranged, wishes.detached)
             # It stands. What comes now waits for `stay`, or for our end: nobody would undo it here any more.
             signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
