@@ -218,15 +218,24 @@ ALL: tuple[type[Peer], ...] = (WgpyPeer, WireguardGoPeer, NewestWireguardGoPeer,
 
 
 def by_name(name: str) -> type[Peer]:
-    """A peer of `ALL`; "wgpy@DIRECTORY" is our daemon of another checkout, built in place there."""
-    kind, _, directory = name.partition("@")
+    """A peer of `ALL`.
+
+    "wgpy@DIRECTORY" is our daemon of another checkout, built in place there; "wgpy+WGPY_WORKERS=2" our daemon
+    with that in its environment.
+    """
+    kind, _, setting = name.partition("+")
+    kind, _, directory = kind.partition("@")
     found = next(each for each in ALL if each.name == kind)
-    if not directory:
+    variables = {"PYTHONPATH": str(Path(directory).resolve())} if directory else {}
+    if setting:
+        variable, _, value = setting.partition("=")
+        variables[variable] = value
+    if not variables:
         return found
 
     class Elsewhere(found):  # type: ignore[misc, valid-type]
         def start(self, port: int = PORT) -> None:
-            self.environment["PYTHONPATH"] = str(Path(directory).resolve())
+            self.environment.update(variables)
             super().start(port)
 
     Elsewhere.name = name
