@@ -22,6 +22,50 @@ static void equal_packets_leave_in_one_segmented_send(void)
     plane_end(&plane);
 }
 
+/* A TCP super-packet of 47 segments, as the kernel likes to make them: 45 are what one send may hold. */
+static void tun_gives_a_super_packet(void)
+{
+    static uint8_t frame[VNET_HEADER_LEN + 65535];
+    struct vnet_header vnet = {.flags = VNET_NEEDS_CSUM, .gso_type = VNET_GSO_TCPV4, .gso_size = 1368};
+    uint32_t length = 52 + 47 * 1368;
+    uint8_t *packet = frame + VNET_HEADER_LEN;
+
+    vnet.csum_start = 20;
+    vnet.csum_offset = 16;
+    memcpy(frame, &vnet, VNET_HEADER_LEN);
+    packet[0] = 0x45;
+    put_be16(packet + 2, (uint16_t)length);
+    packet[8] = 64;
+    packet[9] = PROTO_TCP;
+    memcpy(packet + 12, "\x0a\x00\x01\x01\x0a\x00\x00\x02", 8);
+    packet[20 + 12] = 8 << 4;
+    packet[20 + 13] = 0x10;
+    CHECK(send(plane.tun, frame, VNET_HEADER_LEN + length, 0) > 0);
+}
+
+static void what_a_super_packet_leaves_over_goes_with_the_next(void)
+{
+    plane_begin(&plane, 1);
+    plane_session(&plane, 1, DP_PSK_NONE);
+    for (int i = 0; i < 3; i++)
+        tun_gives_a_super_packet();
+    CHECK_EQUAL(outbound(&plane), 0);
+    CHECK_EQUAL(kernel.sends, 4); /* 3 * 45 + 6 */
+    CHECK_EQUAL(record_of(&plane)->tx_packets, 3 * 47);
+    plane_end(&plane);
+}
+
+static void what_is_left_over_does_not_wait(void)
+{
+    plane_begin(&plane, 1);
+    plane_session(&plane, 1, DP_PSK_NONE);
+    tun_gives_a_super_packet();
+    CHECK_EQUAL(outbound(&plane), 0);
+    CHECK_EQUAL(kernel.sends, 2);
+    CHECK_EQUAL(peer_gets_all(&plane), 47);
+    plane_end(&plane);
+}
+
 static void a_longer_packet_begins_a_new_send(void)
 {
     begin_with_session();
@@ -299,6 +343,8 @@ static void a_loop_through_two_peers_ends_at_its_first_turn(void)
 int main(void)
 {
     RUN(equal_packets_leave_in_one_segmented_send);
+    RUN(what_a_super_packet_leaves_over_goes_with_the_next);
+    RUN(what_is_left_over_does_not_wait);
     RUN(a_longer_packet_begins_a_new_send);
     RUN(congestion_marks_are_not_mixed_in_one_send);
     RUN(without_the_feature_every_datagram_is_its_own);

@@ -4,11 +4,11 @@
 #include <string.h>
 
 #include "ecn.h"
-#include "segment.h"
 #include "split.h"
 
-#define BATCH_FULL_PACKETS 64  /* this many are sent without looking for more */
-#define BATCH_FULL_BYTES 61600 /* likewise */
+#define BATCH_FULL_PACKETS 64         /* this many are sent without looking for more */
+#define BATCH_FULL_BYTES 61600        /* likewise */
+#define BATCH_FRAME_BYTES (2 * 65536) /* a frame at most, cut small and grown */
 
 bool batch_init(struct batch *batch, struct dp *dp, uint32_t worker)
 {
@@ -25,9 +25,9 @@ void batch_destroy(struct batch *batch)
     free(batch->buffer);
 }
 
-bool batch_is_full(const struct batch *batch)
+bool batch_has_room(const struct batch *batch)
 {
-    return batch->count >= BATCH_FULL_PACKETS || batch->used >= BATCH_FULL_BYTES;
+    return BATCH_BUFFER_LEN - batch->used >= BATCH_FRAME_BYTES;
 }
 
 /* Sealing failed for a message: it holds cleartext and must not leave. */
@@ -36,23 +36,39 @@ static bool is_sealed(const struct aead_op *op)
     return op->ok != 0;
 }
 
+static uint32_t max_bytes(const struct peer *peer)
+{
+    return peer->endpoint.remote.family == AF_INET ? SEGMENT_MAX_BYTES4 : SEGMENT_MAX_BYTES6;
+}
+
 /* Can this message leave in one send with those before it? */
 static bool continues(const struct batch *batch, const struct outgoing *last, const struct segment_batch *run,
                       const struct batch_packet *packet, const uint8_t *data, uint32_t length)
 {
-    uint32_t max_bytes =
-        packet->peer->endpoint.remote.family == AF_INET ? SEGMENT_MAX_BYTES4 : SEGMENT_MAX_BYTES6;
-
     return last->peer == packet->peer && last->ds == packet->ds && last->data + last->length == data &&
-           segment_fits(run, length, max_bytes) && may_segment(batch->dp, batch->worker, packet->peer);
+           segment_fits(run, length, max_bytes(packet->peer)) &&
+           may_segment(batch->dp, batch->worker, packet->peer);
 }
 
-static size_t build_outgoing(struct batch *batch)
+/* The run that the message at `count` continues or begins. */
+static void note_run(struct batch *batch, const struct batch_packet *packet, uint32_t length)
+{
+    const struct batch_packet *first = &batch->packets[batch->run_first];
+
+    if (batch->run.count && (first->peer != packet->peer || first->ds != packet->ds ||
+                             !segment_fits(&batch->run, length, max_bytes(packet->peer)))) {
+        memset(&batch->run, 0, sizeof(batch->run));
+        batch->run_first = batch->count;
+    }
+    segment_add(&batch->run, length);
+}
+
+static size_t build_outgoing(struct batch *batch, size_t count)
 {
     struct segment_batch run = {0};
     size_t n = 0;
 
-    for (size_t i = 0; i < batch->count; i++) {
+    for (size_t i = 0; i < count; i++) {
         uint8_t *data = batch->ops[i].data - MESSAGE_DATA_HEADER_LEN;
         uint32_t length = split_message_len(batch->ops[i].length);
         struct outgoing *last = n ? &batch->outgoing[n - 1] : NULL;
@@ -121,21 +137,54 @@ static void account(struct batch *batch, const struct outgoing *sent)
         record_set(&record->last_tx_data_ns, batch->now_ns);
 }
 
-void batch_send(struct batch *batch)
+/* Seals and sends the first `count` messages; the others move up in the list and stay where they lie. */
+static void send_first(struct batch *batch, size_t count)
 {
     size_t n;
 
-    if (!batch->count)
-        return;
-    batch->dp->aead->seal_batch(batch->aead, batch->ops, batch->count);
-    n = build_outgoing(batch);
+    batch->dp->aead->seal_batch(batch->aead, batch->ops, count);
+    n = build_outgoing(batch, count);
     for (size_t i = 0; i < n; i++)
         stamp(batch, &batch->outgoing[i]);
     transmit_batch(batch->dp, &batch->transmit, batch->outgoing, n, &batch->deferred);
     for (size_t i = 0; i < n; i++)
         account(batch, &batch->outgoing[i]);
-    batch->count = 0;
+    batch->count -= count;
+    memmove(batch->ops, batch->ops + count, batch->count * sizeof(batch->ops[0]));
+    memmove(batch->packets, batch->packets + count, batch->count * sizeof(batch->packets[0]));
+}
+
+void batch_send(struct batch *batch)
+{
+    if (batch->count)
+        send_first(batch, batch->count);
     batch->used = 0;
+    batch->run_first = 0;
+    memset(&batch->run, 0, sizeof(batch->run));
+}
+
+static bool is_worth_a_send(const struct batch *batch)
+{
+    const uint8_t *first = batch->ops[0].data - MESSAGE_DATA_HEADER_LEN;
+
+    return batch->count >= BATCH_FULL_PACKETS ||
+           (batch->count && batch->used - (size_t)(first - batch->buffer) >= BATCH_FULL_BYTES);
+}
+
+void batch_send_full(struct batch *batch)
+{
+    const struct batch_packet *last = &batch->packets[batch->run_first];
+
+    if (!is_worth_a_send(batch))
+        return;
+    if (!segment_fits(&batch->run, batch->run.size, max_bytes(last->peer))) {
+        send_first(batch, batch->count);
+        memset(&batch->run, 0, sizeof(batch->run));
+        batch->run_first = 0;
+    } else if (batch->run_first) {
+        send_first(batch, batch->run_first);
+        batch->run_first = 0;
+    }
 }
 
 void batch_commit(struct batch *batch, struct peer *peer, struct keypair *keypair, uint64_t counter,
@@ -150,6 +199,7 @@ void batch_commit(struct batch *batch, struct peer *peer, struct keypair *keypai
     packet->peer = peer;
     packet->ds = has_feature(batch->dp, DP_FEATURE_ECN) ? ecn_encapsulate(ds) : 0;
     batch->used = (size_t)(op->data - batch->buffer) + op->length + TAG_LEN;
+    note_run(batch, packet, split_message_len(op->length));
     batch->count++;
 }
 

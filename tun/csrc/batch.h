@@ -7,10 +7,12 @@
 #ifndef WGPY_BATCH_H
 #define WGPY_BATCH_H
 
+#include "segment.h"
 #include "transmit.h"
 
-#define BATCH_PACKETS 128            /* messages gathered at most */
-#define BATCH_BUFFER_LEN (3 * 65536) /* a batch almost full, and one more frame grown by headers and tags */
+#define BATCH_PACKETS 192            /* messages gathered at most */
+#define BATCH_BUFFER_LEN (6 * 65536) /* what a burst carries, and one more frame grown by headers and tags   \
+                                      */
 
 struct batch_packet {
     struct peer *peer;
@@ -22,10 +24,12 @@ struct batch {
     struct dp *dp;
     uint32_t worker;
     struct aead_state *aead;
-    uint64_t now_ns; /* of this burst */
-    uint8_t *buffer; /* BATCH_BUFFER_LEN */
-    size_t used;     /* of buffer */
-    size_t count;    /* of ops and packets */
+    uint64_t now_ns;  /* of this burst */
+    uint8_t *buffer;  /* BATCH_BUFFER_LEN */
+    size_t used;      /* of buffer */
+    size_t count;     /* of ops and packets: those not yet sent */
+    size_t run_first; /* of them, where the last run begins */
+    struct segment_batch run;
     struct aead_op ops[BATCH_PACKETS];
     struct batch_packet packets[BATCH_PACKETS];
     struct outgoing outgoing[BATCH_PACKETS];
@@ -37,8 +41,8 @@ bool batch_init(struct batch *batch, struct dp *dp,
                 uint32_t worker); /* false: no memory; destroy it anyway */
 void batch_destroy(struct batch *batch);
 
-/* Is there so much in it that it should be sent without looking for more? */
-bool batch_is_full(const struct batch *batch);
+/* Is there room for one more frame, however it grows? If not, the burst ends. */
+bool batch_has_room(const struct batch *batch);
 
 /* The op at ops[count] lies ready behind what is used: takes it in with a counter and a header. `ds` is
  * inner. */
@@ -50,5 +54,11 @@ void batch_carry(struct batch *batch, struct peer *peer, struct keypair *keypair
                  uint32_t length, uint8_t ds, uint64_t counter);
 /* Seals and sends everything. */
 void batch_send(struct batch *batch);
+/*
+ * If there is enough to be worth a send: seals and sends it, but for the last run if more messages fit into
+ * it. A super-packet is seldom a whole number of full sends; what is left over waits for the next frame of
+ * the burst, not longer.
+ */
+void batch_send_full(struct batch *batch);
 
 #endif

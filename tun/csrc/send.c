@@ -1,7 +1,8 @@
 /*
  * The outbound worker: from the TUN to the UDP sockets, run to completion. One burst reads frames until the
- * TUN has no more or a batch is full, lays their messages out one behind the other, seals them in place and
- * hands the buffer to the kernel as it is. Nothing waits for company: a burst ends with everything sent.
+ * TUN has no more or the buffer is full, lays their messages out one behind the other, and each time there
+ * are enough for a send, seals them in place and hands them to the kernel as they lie. Nothing waits for
+ * company: a burst ends with everything sent.
  */
 #include <errno.h>
 #include <poll.h>
@@ -314,8 +315,10 @@ static int outbound_burst(struct outbound *out)
     pthread_rwlock_rdlock(&dp->lock);
     out->batch.now_ns = now_boottime_ns();
     serve_flushes(out);
-    while (!batch_is_full(&out->batch) && frames++ < BURST_FRAMES && (length = read_frame(out)) > 0)
+    while (batch_has_room(&out->batch) && frames++ < BURST_FRAMES && (length = read_frame(out)) > 0) {
         frame_arrived(out, (size_t)length);
+        batch_send_full(&out->batch);
+    }
     batch_send(&out->batch);
     more = length > 0 || dp->pairs[out->worker].flush_head;
     pthread_rwlock_unlock(&dp->lock);
