@@ -95,7 +95,7 @@ def measure(contestants: list[str], trials: list[str], effort: Effort, rounds: i
             for name, figures in pair.figures.items():
                 shown = ", ".join(f"{key} {human(value)}" for key, value in list(figures.items())[:2])
                 noise = " (disturbed)" if pair.foreign > TOLERATED else ""
-                print(f"{number + 1}/{rounds} {trial:18} {name:14} {shown}{noise}", flush=True)
+                print(f"{number + 1}/{rounds} {trial:24} {name:14} {shown}{noise}", flush=True)
     return pairs
 
 

@@ -28,6 +28,7 @@ class Effort:
 QUICK = Effort(seconds=3, search_steps=4, search_seconds=1, pings=5_000)
 
 Figures = dict[str, float]
+Trial = Callable[[Tunnel, Effort], Figures]
 
 
 def iperf3(client: Namespace, server: Namespace, target: str, seconds: int, *arguments: str) -> dict:
@@ -43,7 +44,7 @@ def iperf3(client: Namespace, server: Namespace, target: str, seconds: int, *arg
     return said["end"]
 
 
-def tcp(*arguments: str) -> Callable[[Tunnel, Effort], Figures]:
+def tcp(*arguments: str) -> Trial:
     def trial(tunnel: Tunnel, effort: Effort) -> Figures:
         before = _cpu(tunnel)
         end = iperf3(tunnel.h1, tunnel.h2, tunnel.other.address4, effort.seconds, *arguments)
@@ -63,7 +64,21 @@ def tcp(*arguments: str) -> Callable[[Tunnel, Effort], Figures]:
     return trial
 
 
-def udp(length: int) -> Callable[[Tunnel, Effort], Figures]:
+def without_udp_segmentation(
+    trial: Trial,
+) -> Trial:
+    """The same over a path that carries no UDP super-packets, as real network cards do not: cut by the kernel
+    behind the sender, merged again by GRO before the receiver."""
+
+    def changed(tunnel: Tunnel, effort: Effort) -> Figures:
+        for host in (tunnel.h1, tunnel.h2):
+            host.run("ethtool", "-K", "eth0", "tx-udp-segmentation", "off", "gro", "on")
+        return trial(tunnel, effort)
+
+    return changed
+
+
+def udp(length: int) -> Trial:
     """Packets per second: delivered when shouted at, and the highest rate that loses less than 1 %."""
 
     def run(tunnel: Tunnel, seconds: int, rate: float) -> tuple[float, float, float]:
@@ -109,10 +124,11 @@ def _cpu(tunnel: Tunnel) -> tuple[float, float]:
     return sender, receiver
 
 
-TRIALS: dict[str, Callable[[Tunnel, Effort], Figures]] = {
+TRIALS: dict[str, Trial] = {
     "TCP, one stream": tcp(),
     "TCP, four streams": tcp("-P", "4"),
     "TCP, both ways": tcp("--bidir"),
+    "TCP, no UDP segmentation": without_udp_segmentation(tcp()),
     "UDP, 64 bytes": udp(64),
     "UDP, 1392 bytes": udp(1392),
     "flood ping": flood_ping,
