@@ -5,10 +5,11 @@
 static struct staged staged;
 static _Atomic size_t device_bytes;
 static uint8_t packet[70000];
+static uint64_t now_ns = 1;
 
 static uint32_t add(int control, uint32_t length)
 {
-    return staged_add(&staged, control, packet, length, 0, &device_bytes);
+    return staged_add(&staged, control, packet, length, 0, now_ns, &device_bytes);
 }
 
 static void packets_leave_in_order(void)
@@ -76,8 +77,23 @@ static void user_packets_make_room_for_control_packets_and_not_the_reverse(void)
     staged_drop(&staged, &device_bytes);
 }
 
+static void what_waits_too_long_is_dropped(void)
+{
+    for (int i = 0; i < 3; i++)
+        CHECK_EQUAL(add(i == 1, 10), 0);
+    now_ns += STAGED_MAX_AGE_NS;
+    CHECK_EQUAL(add(0, 10), 0);
+    CHECK_EQUAL(staged_expire(&staged, now_ns, &device_bytes), 0);
+    CHECK_EQUAL(staged_expire(&staged, now_ns + 1, &device_bytes), 3);
+    CHECK_EQUAL(staged_count(&staged), 1);
+    CHECK_EQUAL(device_bytes, 10);
+    CHECK_EQUAL(staged_expire(&staged, now_ns + STAGED_MAX_AGE_NS + 1, &device_bytes), 1);
+    CHECK_EQUAL(device_bytes, 0);
+}
+
 int main(void)
 {
+    RUN(what_waits_too_long_is_dropped);
     RUN(packets_leave_in_order);
     RUN(the_oldest_goes_when_there_are_too_many);
     RUN(bytes_are_bounded_too);

@@ -183,6 +183,24 @@ static void dropping_and_removing_reach_every_lane(void)
     end(2);
 }
 
+static void what_waited_for_ninety_seconds_is_not_sent_late(void)
+{
+    begin(2);
+    for (uint32_t i = 0; i < 3; i++)
+        queue_gives(1, 100);
+    CHECK_EQUAL(run_out(1), 0);
+    struct staged *staged = &peer_find(plane.dp, plane.peer)->lanes[1].staged;
+    staged->user.head->since_ns -= STAGED_MAX_AGE_NS;
+    plane_session(&plane, 1, 0);
+    CHECK_EQUAL(dp_peer_flush(plane.dp, plane.peer, 0), 0);
+    CHECK_EQUAL(run_out(1), 0);
+    CHECK_EQUAL(peer_gets_all(&plane), 2);
+    CHECK_EQUAL(record_of(&plane)->staged, 0);
+    CHECK_EQUAL(record_of(&plane)->tx_dropped, 1);
+    CHECK_EQUAL(dropped(&plane, DROP_STAGED), 1);
+    end(2);
+}
+
 static void with_one_socket_one_worker_reads_and_all_send(void)
 {
     struct dp_socket_pair three[3] = {{-1, -1}, {-1, -1}, {-1, -1}};
@@ -249,6 +267,7 @@ int main(void)
     RUN(what_waits_leaves_by_its_own_worker_in_order);
     RUN(a_keepalive_is_one_packet_of_one_worker);
     RUN(dropping_and_removing_reach_every_lane);
+    RUN(what_waited_for_ninety_seconds_is_not_sent_late);
     RUN(with_one_socket_one_worker_reads_and_all_send);
     RUN(a_roam_seen_later_wins_whoever_applies_it_first);
     RUN(workers_that_are_not_there_are_refused);

@@ -67,6 +67,36 @@ static void note_limits(struct outbound *out, struct peer *peer, const struct ke
         defer_refresh(&out->batch.deferred, peer);
 }
 
+static void count_staged_drops(struct outbound *out, struct peer *peer, uint32_t dropped)
+{
+    if (!dropped)
+        return;
+    record_add(&peer->record->tx_dropped, dropped);
+    count_drops(out->dp, DROP_STAGED, dropped);
+}
+
+static void stage_one(struct outbound *out, struct peer *peer, bool control, const struct aead_op *op,
+                      uint8_t ds)
+{
+    struct staged *staged = &peer->lanes[out->worker].staged;
+    uint32_t before = staged_count(staged);
+    uint32_t dropped =
+        staged_add(staged, control, op->data, op->length, ds, out->batch.now_ns, &out->dp->staged_bytes);
+
+    record_staged(peer->record, staged_count(staged) - before);
+    count_staged_drops(out, peer, dropped);
+}
+
+/* What has waited too long is no news to anybody: it is not sent late. */
+static void expire_staged(struct outbound *out, struct peer *peer)
+{
+    struct staged *staged = &peer->lanes[out->worker].staged;
+    uint32_t dropped = staged_expire(staged, out->batch.now_ns, &out->dp->staged_bytes);
+
+    record_staged(peer->record, 0u - dropped);
+    count_staged_drops(out, peer, dropped);
+}
+
 /* Sends a queue in order. Returns how many packets went. */
 static uint32_t carry_queue(struct outbound *out, struct peer *peer, struct staged_queue *queue,
                             struct keypair *keypair)
@@ -74,6 +104,7 @@ static uint32_t carry_queue(struct outbound *out, struct peer *peer, struct stag
     uint32_t carried = 0;
     uint64_t counter;
 
+    expire_staged(out, peer);
     while (queue->head && keypair_take_counters(keypair, &out->dp->limits, 1, &counter)) {
         struct staged_packet *packet = staged_take(queue, &out->dp->staged_bytes);
 
@@ -85,22 +116,6 @@ static uint32_t carry_queue(struct outbound *out, struct peer *peer, struct stag
         record_staged(peer->record, 0u - carried);
     note_limits(out, peer, keypair);
     return carried;
-}
-
-static void stage_one(struct outbound *out, struct peer *peer, bool control, const struct aead_op *op,
-                      uint8_t ds)
-{
-    struct dp *dp = out->dp;
-    struct staged *staged = &peer->lanes[out->worker].staged;
-    uint32_t before = staged_count(staged);
-    uint32_t dropped = staged_add(staged, control, op->data, op->length, ds, &dp->staged_bytes);
-
-    record_staged(peer->record, staged_count(staged) - before);
-
-    if (dropped) {
-        record_add(&peer->record->tx_dropped, dropped);
-        count_drops(dp, DROP_STAGED, dropped);
-    }
 }
 
 /* The keypair control packets and keepalives use: current, whatever the kind of its preshared key. */
@@ -124,6 +139,7 @@ static void stage_rest(struct outbound *out, struct peer *peer, bool control, st
     struct batch *batch = &out->batch;
     size_t n;
 
+    expire_staged(out, peer);
     batch_send(batch);
     while (split_left(split) &&
            (n = split_next(split, mtu, batch->buffer, BATCH_BUFFER_LEN, batch->ops, BATCH_PACKETS)) > 0) {

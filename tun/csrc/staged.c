@@ -39,6 +39,21 @@ uint32_t staged_drop(struct staged *staged, _Atomic size_t *device_bytes)
     return queue_drop(&staged->user, device_bytes) + queue_drop(&staged->control, device_bytes);
 }
 
+static uint32_t queue_expire(struct staged_queue *queue, uint64_t now_ns, _Atomic size_t *device_bytes)
+{
+    uint32_t dropped = 0;
+
+    for (; queue->head && now_ns > queue->head->since_ns + STAGED_MAX_AGE_NS; dropped++)
+        staged_free(staged_take(queue, device_bytes));
+    return dropped;
+}
+
+uint32_t staged_expire(struct staged *staged, uint64_t now_ns, _Atomic size_t *device_bytes)
+{
+    return queue_expire(&staged->user, now_ns, device_bytes) +
+           queue_expire(&staged->control, now_ns, device_bytes);
+}
+
 static void append(struct staged_queue *queue, struct staged_packet *packet)
 {
     if (queue->tail)
@@ -58,7 +73,7 @@ static bool is_full(const struct staged *staged, uint32_t length)
 }
 
 uint32_t staged_add(struct staged *staged, bool control, const uint8_t *packet, uint32_t length, uint8_t ds,
-                    _Atomic size_t *device_bytes)
+                    uint64_t now_ns, _Atomic size_t *device_bytes)
 {
     struct staged_queue *queue = control ? &staged->control : &staged->user;
     struct staged_packet *entry;
@@ -79,6 +94,7 @@ uint32_t staged_add(struct staged *staged, bool control, const uint8_t *packet, 
     if (!entry)
         return dropped + 1;
     entry->next = NULL;
+    entry->since_ns = now_ns;
     entry->length = length;
     entry->ds = ds;
     memcpy(entry->data, packet, length);

@@ -16,10 +16,12 @@
 
 #define STAGED_MAX_PACKETS 128
 #define STAGED_MAX_BYTES (1u << 20)         /* of both queues */
+#define STAGED_MAX_AGE_NS 90000000000ull    /* REKEY_ATTEMPT_TIME: who sent it has given up */
 #define STAGED_MAX_DEVICE_BYTES (64u << 20) /* all peers together */
 
 struct staged_packet {
     struct staged_packet *next;
+    uint64_t since_ns;
     uint32_t length; /* of the plaintext, padding included */
     uint8_t ds;      /* of the inner header */
     uint8_t data[];
@@ -47,7 +49,9 @@ static inline uint32_t staged_count(const struct staged *staged)
  * peer beyond the bounds, or the packet itself if memory or the device's bytes are used up.
  */
 uint32_t staged_add(struct staged *staged, bool control, const uint8_t *packet, uint32_t length, uint8_t ds,
-                    _Atomic size_t *device_bytes);
+                    uint64_t now_ns, _Atomic size_t *device_bytes);
+/* Drops what waits too long; returns how many packets that were. */
+uint32_t staged_expire(struct staged *staged, uint64_t now_ns, _Atomic size_t *device_bytes);
 /* Takes the oldest; NULL if there is none. The caller frees it with staged_free. */
 struct staged_packet *staged_take(struct staged_queue *queue, _Atomic size_t *device_bytes);
 void staged_free(struct staged_packet *packet);
