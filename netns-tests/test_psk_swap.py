@@ -1,5 +1,7 @@
 """A preshared key changed while packets flow: a new session before the old one goes, and nothing is lost.
 
+One that only one end has: no session at all.
+
 h1: subject 10.7.0.1 ═ 10.99.0.1 ─── 10.99.0.2 ═ 10.7.0.2 other: h2
 """
 
@@ -8,7 +10,7 @@ import time
 import pytest
 from traffic import Echo, Numbered, lost_by_us
 from tunnel import Tunnel, tunnel
-from wgpeer import Peer, WgpyPeer, preshared_key
+from wgpeer import Peer, Remote, WgpyPeer, preshared_key
 
 SWAPS = 3
 
@@ -55,3 +57,19 @@ def test_removing_the_key_on_both_sides_is_a_swap_too(adjustable: type[Peer]) ->
                 set_key(t, which, "A" * 43 + "=")
             time.sleep(3)
         assert lost_by_us(stream, t.other) == []
+
+
+@pytest.mark.parametrize("keyed", ["subject", "other"])
+def test_a_key_at_one_end_alone_lets_no_session_stand(other: type[Peer], keyed: str) -> None:
+    """From the first second on: each end is told of the other, with the key or without, and both initiate."""
+    with tunnel(other) as t:
+        for peer, remote, endpoint in (
+            (t.subject, t.other, t.other_endpoint),
+            (t.other, t.subject, t.subject_endpoint),
+        ):
+            addresses = [address.split("/")[0] for address in remote.addresses]
+            key = preshared_key() if peer is getattr(t, keyed) else None
+            peer.configure([Remote(remote.keys.public, addresses, endpoint, key)])
+        assert not t.h1.ok("ping", "-c3", "-W1", t.other.address4)
+        assert not t.h2.ok("ping", "-c3", "-W1", t.subject.address4)
+        assert t.subject.seen(t.other).latest_handshake == 0

@@ -7,7 +7,8 @@ Knows no messages, sockets or policies of user traffic (the gate is in the data 
     pending    output by our Rosenpass run, not yet known to be known by the other end
     current    the newest confirmed Rosenpass output
     previous   the one before
-    retired    a configured key that was replaced; tried for a grace time, since two ends never switch at once
+    retired    a configured key that was replaced; tried for a grace time, for two ends never switch at once;
+               never the lack of one: a peer is added first and given its key then
 
 Legal transitions; everything else leaves the slots as they are:
 
@@ -114,7 +115,8 @@ class PskRing:
         newest = self.newest
         old, self._plain = self._plain, _plain_slot(key)
         self._forget_retired()
-        self._retired = (old, Instant(now + self._timings.retired_psk_grace))
+        if old.kind is not PskKind.NONE:  # who sets a key wants no session without one, not for a second
+            self._retired = (old, Instant(now + self._timings.retired_psk_grace))
         self._reset_walk()
         return self.newest is not newest
 

@@ -296,7 +296,14 @@ def test_a_configured_key_under_a_live_output_changes_nothing_now() -> None:
     made = ring()
     made.confirmed(OSK1, at(0))
     assert not made.configure(CONFIGURED, at(0))
-    assert tried(made) == [OSK1, CONFIGURED, NO_PRESHARED_KEY]
+    assert tried(made) == [OSK1, CONFIGURED]
+
+
+def test_a_first_configured_key_leaves_no_way_without_it() -> None:
+    made = ring(rosenpass=False)
+    assert made.configure(CONFIGURED, at(0))
+    assert tried(made, 0) == [CONFIGURED]
+    assert made.for_response(at(0)).holds(CONFIGURED)
 
 
 # -- age
