@@ -10,10 +10,10 @@
 
 #include "dataplane.h"
 
-#define EVENTS_QUOTA 1024
+#define EVENTS_QUOTA 4096 /* the kernel module's queue; memory that was never used costs nothing */
 #define EVENTS_KINDS 5 /* DP_EVENT_*, counted from 1 */
 #define EVENTS_CAPACITY ((EVENTS_KINDS - 1) * EVENTS_QUOTA)
-#define EVENTS_UNDER_LOAD 128 /* unprocessed handshake messages: a queue's eighth */
+#define EVENTS_UNDER_LOAD (EVENTS_QUOTA / 8) /* unprocessed handshake messages: a quarter second's work */
 #define EVENTS_LOAD_STICKY_NS 1000000000ull
 
 struct events {
