@@ -24,7 +24,7 @@ from foreign import TOLERATED, ForeignLoad  # noqa: E402
 from lab import Namespace, two_hosts  # noqa: E402
 from wgpeer import Peer, by_name, wgpy_program  # noqa: E402
 
-TICK_SECONDS = 10
+TICK_SECONDS = 4
 Figures = dict[str, float]
 
 

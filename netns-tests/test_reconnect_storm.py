@@ -18,7 +18,6 @@ from wgpeer import PORT, Keys, WgpyPeer
 COUNT = 500
 WITHIN_S = 3.0
 FIRST_PORT = 20000
-TIMES = pytest.mark.alone
 
 
 class Storm:
@@ -50,6 +49,7 @@ class Storm:
         hub.host.run("wg", "setconf", "wg0", "/dev/stdin", stdin=text)
         hub.host.add_address("wg0", *hub.addresses)
         hub.host.ip("link set dev wg0 up")
+        wait_until(lambda: hub.host.run("ss", "-Hlnu", f"sport = :{PORT}"), 5, "the hub's socket")
 
     def restart_hub(self) -> float:
         """Kill, and start again; when the new process was typed."""

@@ -1,0 +1,156 @@
+"""What the Rosenpass exchange takes from the data beside it: throughput, round trip and the longest gap.
+
+    python bench/control.py [--rounds 3] [--peers 30] [--seconds 5]
+
+A hub carries one busy tunnel and renews the keys of thirty light peers every six seconds: some 200 exchanges
+a minute (in earnest each peer's would come every two minutes; a third of these keep to that, being the ends
+that begin). Runs without and with the exchanges alternate; the light peers' own part of the work is done by the
+same processors and counts against us.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "netns-tests"))
+
+from foreign import TOLERATED, ForeignLoad  # noqa: E402
+from hybrid import End, Far, key_pair, program  # noqa: E402
+from lab import PROJECT, Namespace, Process, two_hosts, wait_until  # noqa: E402
+from trials import iperf3  # noqa: E402
+from wgpeer import PORT, Keys  # noqa: E402
+
+PING_EVERY_S = 0.002
+RENEWAL_S = 5.5
+RENEWAL = {
+    "WGPY_ROSENPASS_TIMERS": f"rekey_after_responder={RENEWAL_S},rekey_after_initiator={RENEWAL_S},"
+    "rekey_jitter=1,overdue=60"
+}
+
+
+class Hub:
+    """The hub on h1, its busy peer on h2, and a configuration that knows the light ones."""
+
+    def __init__(self, h1: Namespace, h2: Namespace, directory: Path, count: int) -> None:
+        self.h1, self.h2, self.directory = h1, h2, directory
+        with ThreadPoolExecutor(2) as pool:
+            self.pairs = list(pool.map(key_pair, range(1, count + 2)))
+        self.hub = End(h1, 1, directory / "hub", pair=self.pairs[0], environment=RENEWAL)
+        self.busy = End(h2, 2, directory / "busy", policy="off")
+        self.busy.extra = "Table = auto"
+        self.keys = [Keys.generate() for _ in range(count)]
+        self.busy.peers = [Far(self.hub.keys, (f"{self.hub.address4}/32",), f"10.99.0.1:{PORT}")]
+        light = [
+            Far(one, (f"10.20.0.{number + 1}/32",), rosenpass=self.pairs[number + 1] / "pqpk")
+            for number, one in enumerate(self.keys)
+        ]
+        plain = Far(self.busy.keys, (f"{self.busy.address4}/32",), extra="RosenpassPolicy = off")
+        self.hub.peers = [plain, *light]
+
+    def up(self) -> None:
+        self.hub.up()
+        self.busy.up()
+        wait_until(lambda: self.busy.reaches(self.hub.address4), 10, "the hub to answer")
+
+    def call_light_peers(self) -> Process:
+        """Start them, and wait until all have a key."""
+        story = {
+            "hub": ["10.99.0.1", PORT],
+            "inside": self.hub.address4,
+            "public_key": self.hub.keys.public,
+            "rosenpass": str(self.pairs[0] / "pqpk"),
+            "peers": [
+                {
+                    "private_key": one.private,
+                    "pair": str(self.pairs[number + 1]),
+                    "inside": f"10.20.0.{number + 1}",
+                }
+                for number, one in enumerate(self.keys)
+            ],
+        }
+        path = self.directory / "story.json"
+        path.write_text(json.dumps(story))
+        environment = {"PYTHONPATH": str(PROJECT)}
+        peers = self.h2.spawn(*program("light_peers.py"), path, env=environment, stdin=subprocess.PIPE)
+        wait_until(lambda: "ready" in peers.output(), 60, lambda: peers.output())
+        peers.tell(b"go\n")
+        wait_until(self.all_resistant, 60, "the light peers to have keys")
+        time.sleep(RENEWAL_S)
+        return peers
+
+    def all_resistant(self) -> bool:
+        return all(peer["quantum"]["state"] == "yes" for peer in self.light())
+
+    def light(self) -> list[dict]:
+        return self.hub.state()["peers"][1:]
+
+
+def exchanges_during(hub: Hub, action: Callable[[], dict[str, float]]) -> tuple[dict[str, float], float]:
+    """What `action` returns, and how many keys a minute were renewed meanwhile."""
+    renewed, ages = 0, [0] * len(hub.keys)
+    began = time.monotonic()
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(action)
+        while not running.done():
+            now = [peer["quantum"]["key_age_s"] or 0 for peer in hub.light()]
+            renewed += sum(new < old for new, old in zip(now, ages, strict=True))
+            ages = now
+            time.sleep(1)
+    return running.result(), renewed / (time.monotonic() - began) * 60
+
+
+def figures(hub: Hub, seconds: int) -> dict[str, float]:
+    """Towards the hub and back."""
+    end = iperf3(hub.h2, hub.h1, hub.hub.address4, seconds)
+    count = int(seconds / PING_EVERY_S)
+    said = hub.h2.run("ping", "-q", "-i", PING_EVERY_S, "-c", count, hub.hub.address4, timeout=seconds * 3)
+    _, mean, most = said.rsplit(" = ", 1)[1].split("/")[:3]
+    lost = float(said.partition("% packet loss")[0].split()[-1])
+    assert lost == 0, said
+    return {
+        "Gbit/s": end["sum_received"]["bits_per_second"] / 1e9,
+        "round trip, mean us": float(mean) * 1000,
+        "longest gap, ms": float(most),
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--peers", type=int, default=30)
+    parser.add_argument("--seconds", type=int, default=5)
+    options = parser.parse_args()
+    found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    with tempfile.TemporaryDirectory() as directory, two_hosts() as (h1, h2):
+        hub = Hub(h1, h2, Path(directory), options.peers)
+        hub.up()
+        for _ in range(options.rounds):
+            for busy in (False, True):
+                peers = hub.call_light_peers() if busy else None
+                with ForeignLoad() as load:
+                    measured, rate = exchanges_during(hub, lambda: figures(hub, options.seconds))
+                if peers is not None:
+                    peers.kill()
+                name = "exchanges" if busy else "idle"
+                noise = f"  (others used {load.cores:.2f} cores)" if load.cores > TOLERATED else ""
+                shown = ", ".join(f"{key} {value:.3g}" for key, value in measured.items())
+                print(f"{name:10} {shown}; {rate:.0f} exchanges a minute{noise}", flush=True)
+                for key, value in measured.items():
+                    found[key][name].append(value)
+    for key, values in found.items():
+        idle, busy_ = (statistics.median(values[name]) for name in ("idle", "exchanges"))
+        print(f"{key:24} idle {idle:8.3f}   with exchanges {busy_:8.3f}   ratio {busy_ / idle:.2f}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
