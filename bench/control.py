@@ -4,8 +4,8 @@
 
 A hub carries one busy tunnel and renews the keys of thirty light peers every six seconds: some 200 exchanges
 a minute (in earnest each peer's would come every two minutes; a third of these keep to that, being the ends
-that begin). Runs without and with the exchanges alternate; the light peers' own part of the work is done by the
-same processors and counts against us.
+that begin). Runs without and with the exchanges alternate; the light peers' own part is done by the same
+processors and counts against us.
 """
 
 import argparse

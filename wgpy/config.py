@@ -14,6 +14,7 @@ from ipaddress import IPv4Interface, IPv6Interface
 
 from wgpy.config_values import (
     BLANKS,
+    ROSENPASS_PORT,
     BadValue,
     HostPort,
     PortReader,
@@ -55,7 +56,6 @@ __all__ = [
     "parse_wg",
 ]
 
-ROSENPASS_PORT = 51821
 KEY_NAME_MAX = 24  # characters; no key we know is longer
 
 

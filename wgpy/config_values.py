@@ -32,6 +32,9 @@ class BadValue(ValueError):  # noqa: N818
     """A value that is wrong, in words; never with the value of a secret."""
 
 
+ROSENPASS_PORT = 51821
+
+
 class RosenpassVia(Enum):
     """Where a peer's key exchange runs."""
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 
-from wgpy.config import HostPort
+from wgpy.config_values import HostPort
 from wgpy.errors import WgpyError
 from wgpy.model import SocketAddress
 

@@ -12,12 +12,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from wgpy.config import ROSENPASS_PORT, PeerSection, QuickConfig, RosenpassVia
-from wgpy.config_values import HostPort, RosenpassEndpoint
+from wgpy.config_values import ROSENPASS_PORT, HostPort, RosenpassEndpoint, RosenpassVia
 from wgpy.errors import ConfigError
 from wgpy.model import KEY_LEN, IpAddress, Policy, PublicKey, SocketAddress
+
+if TYPE_CHECKING:  # who reads no configuration, the daemon, need not pay for its import
+    from wgpy.config import PeerSection, QuickConfig
 
 FileExists = Callable[[PurePath], bool]
 
@@ -75,7 +77,7 @@ class RosenpassSettings:
 
 
 def settings_of(
-    config: QuickConfig, directory: PurePath, interface: str, exists: FileExists, where: str
+    config: "QuickConfig", directory: PurePath, interface: str, exists: FileExists, where: str
 ) -> RosenpassSettings | None:
     """The settings a wg-quick file asks for; None where it is plain WireGuard.
 
@@ -125,8 +127,8 @@ def peer_key_name(public_key: PublicKey) -> str:
 
 
 def _peer_settings(
-    config: QuickConfig,
-    peer: PeerSection,
+    config: "QuickConfig",
+    peer: "PeerSection",
     directory: PurePath,
     default: PurePath,
     addresses: tuple[IpAddress, ...],
@@ -153,7 +155,7 @@ def _peer_settings(
 
 
 def _control_address(
-    peer: PeerSection, endpoint: RosenpassEndpoint, addresses: tuple[IpAddress, ...]
+    peer: "PeerSection", endpoint: RosenpassEndpoint, addresses: tuple[IpAddress, ...]
 ) -> SocketAddress | None:
     families = {own.version for own in addresses}
     port = endpoint.port or ROSENPASS_PORT
@@ -174,7 +176,7 @@ def _control_address(
     )
 
 
-def _refuse_orphans(config: QuickConfig, where: str) -> None:
+def _refuse_orphans(config: "QuickConfig", where: str) -> None:
     named = [peer for peer in config.wg.peers if peer.rosenpass.public_key is not None]
     if named:
         raise ConfigError(

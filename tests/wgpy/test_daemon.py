@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 
 from tun.records import Aead, Feature
@@ -82,3 +85,20 @@ def test_without_a_word_the_machine_says_how_many_workers(
 ) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(processors)))
     assert default_workers() == workers
+
+
+@pytest.mark.parametrize(
+    ("modules", "spared"),
+    [
+        (
+            ("wgpy.device", "wgpy.uapi_socket"),
+            ("click", "rich", "wgpy.config", "pyroute2", "oqs", "rosenpass"),
+        ),
+        (("wgpy.cli.status",), ("rich", "numpy", "prometheus_client", "cryptography", "asyncio", "tun")),
+    ],
+    ids=["wgpyd", "wgpy status --json"],
+)
+def test_a_start_imports_only_what_it_needs(modules: tuple[str, ...], spared: tuple[str, ...]) -> None:
+    program = f"import sys, {', '.join(modules)}; print(*({set(spared)!r} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
