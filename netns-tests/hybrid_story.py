@@ -32,6 +32,15 @@ def mend(end: End) -> None:
     end.host.nft("delete table inet cut")
 
 
+def link_down(end: End) -> None:
+    """The way out has no route any more, rather than that nothing comes back."""
+    end.host.ip("link set dev eth0 down")
+
+
+def link_up(end: End) -> None:
+    end.host.ip("link set dev eth0 up")
+
+
 @contextmanager
 def traffic(a: End, b: End, per_second: int = 100) -> Iterator[Streams]:
     """Numbered packets both ways in both IP versions, from before there is a tunnel."""

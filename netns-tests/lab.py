@@ -82,7 +82,9 @@ def missing_prerequisites() -> list[str]:
     return missing
 
 
-def wait_until(condition: Callable[[], T], within: float, what: str | Callable[[], str]) -> T:
+def wait_until(
+    condition: Callable[[], T], within: float, what: str | Callable[[], str], every: float = 0.02
+) -> T:
     """Poll until `condition` is truthy and return its value; LabError naming `what` if it stays false."""
     deadline = time.monotonic() + within
     while True:
@@ -90,7 +92,7 @@ def wait_until(condition: Callable[[], T], within: float, what: str | Callable[[
             return value
         if time.monotonic() >= deadline:
             raise LabError(f"not within {within} s: {what() if callable(what) else what}")
-        time.sleep(0.02)
+        time.sleep(every)
 
 
 class Process:

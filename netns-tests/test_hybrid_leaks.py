@@ -20,7 +20,7 @@ from wgpeer import PORT
 
 # Segments would be captured in one piece, which no longer is a datagram.
 ROTATING = {
-    "WGPY_ROSENPASS_TIMERS": "rekey_after_responder=2,rekey_after_initiator=2.5,rekey_jitter=0.2,overdue=2",
+    "WGPY_ROSENPASS_TIMERS": "rekey_after_responder=2,rekey_after_initiator=2.5,overdue=2",
     "WGPY_DISABLE": "udp_gso",
 }
 FORGETFUL_AGE = 6

@@ -30,9 +30,7 @@ TCP_LIMIT = "1G"
 PORT = 7000
 GAP_MS = 20.0
 THROUGHPUT_LEAST = 0.97
-ROTATING = {
-    "WGPY_ROSENPASS_TIMERS": "rekey_after_responder=2,rekey_after_initiator=2.5,rekey_jitter=0.2,overdue=2"
-}
+ROTATING = {"WGPY_ROSENPASS_TIMERS": "rekey_after_responder=2,rekey_after_initiator=2.5,overdue=2"}
 Pair = tuple[End, End]
 
 

@@ -16,9 +16,7 @@ from pathlib import Path
 import pytest
 from hybrid import End, hybrid, up_together, wait_for_yes
 
-ROTATING = {
-    "WGPY_ROSENPASS_TIMERS": "rekey_after_responder=1.5,rekey_after_initiator=2,rekey_jitter=0.2,overdue=2"
-}
+ROTATING = {"WGPY_ROSENPASS_TIMERS": "rekey_after_responder=1.5,rekey_after_initiator=2,overdue=2"}
 STALL_S = 0.020
 SECONDS = 12.0
 TRIES = 3

@@ -26,7 +26,6 @@ TIMERS = """
 [timers]
 rekey_after_initiator = 2
 rekey_after_responder = 2
-rekey_jitter = 0.2
 """
 
 

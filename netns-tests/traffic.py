@@ -106,11 +106,16 @@ class Numbered(_Background):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         super().__exit__(kind, error, trace)
-        deadline = time.monotonic() + 2
+        self._wait_for_the_last(time.monotonic() + 2)
+        self._socket.close()
+
+    def _wait_for_the_last(self, deadline: float) -> None:
+        """What is missing when the last one sent is back, and the overtaken had their moment, is lost."""
         while self.lost and time.monotonic() < deadline:
             self._collect()
+            if len(self.sent) - 1 in self.came_back:
+                deadline = min(deadline, time.monotonic() + 0.2)
             time.sleep(0.01)
-        self._socket.close()
 
     @property
     def lost(self) -> list[int]:

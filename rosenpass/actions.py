@@ -6,7 +6,7 @@ A key in an action belongs to the edge from then on: use it, then overwrite it w
 from dataclasses import dataclass, field
 
 from .addresses import Address
-from .constants import Role
+from .constants import Instant, Role
 from .peers import PeerId
 
 
@@ -35,11 +35,15 @@ class KeyExchanged:
 
     As responder both ends have the key. As initiator the peer has it once KeyConfirmed follows, or once
     anything encrypted under it arrives.
+
+    Attributes:
+        renewal: when the next handshake is expected at the latest, whoever starts it.
     """
 
     peer: PeerId
     osk: bytearray = field(repr=False)
     role: Role
+    renewal: Instant
 
 
 @dataclass(frozen=True, slots=True)

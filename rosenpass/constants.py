@@ -114,9 +114,8 @@ class Timers:
     retransmit_end: int = 10 * SECOND
     event_grace: int = 2_500_000
 
-    rekey_jitter: int = 3 * SECOND  # a renewal comes up to this much later
     start_delay: int = SECOND  # the end with the lesser key starts 0.5 to 1.5 of these later
-    overdue: int = 15 * SECOND  # Initiative.WHEN_OVERDUE waits this much past a renewal that did not come
+    overdue: int = 15 * SECOND  # Initiative.WHEN_OVERDUE renews once to twice this much after its age
     overdue_start: int = 3 * SECOND  # and this long for a first exchange
     hold_back: int = SECOND // 2  # InitConf waits 0.5 to 1 (lesser key: 2 to 4) of these in a collision
     init_conf_give_up: int = 6 * SECOND  # an InitConf nobody answers: start again

@@ -60,11 +60,13 @@ class Session:
 
     Attributes:
         renew_at: when this end starts the next handshake; None where that is the peer's business alone.
+        expected_at: when it is expected at the latest, whoever starts it.
     """
 
     role: Role
     created_at: Instant
     renew_at: Instant | None
+    expected_at: Instant
 
 
 @dataclass(frozen=True, slots=True)

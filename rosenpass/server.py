@@ -48,8 +48,9 @@ from .msgs import (
     RespHello,
     classify,
 )
-from .peers import CachedResponse, Initiative, Peer, PeerConfig, PeerId, Peers, PeerStatus, Session
-from .randomness import RandomBytes, uniform
+from .peers import CachedResponse, Initiative, Peer, PeerConfig, PeerId, Peers, PeerStatus
+from .randomness import RandomBytes
+from .renewal import session_of
 from .retransmission import Retransmission
 from .timers import Due
 
@@ -345,9 +346,8 @@ class CryptoServer:
         handshake.sealed = _seal(held.init_conf.pack(), peer.hashes)
         handshake.retransmission = Retransmission.start(now, self._random, self._timers)
         handshake.enter(AwaitingEmptyData(held.txkr, now))
-        peer.session = self._session(peer, Role.INITIATOR, now)
+        self._exchanged(peer, held.osk, Role.INITIATOR, now)
         collision.init_conf_sent(peer)
-        self._actions.append(KeyExchanged(peer.id, held.osk, Role.INITIATOR))
         self._send_handshake(peer, handshake, now)
 
     def _enter_live_as_responder(
@@ -358,21 +358,14 @@ class CryptoServer:
         crossed = collision.may_have_crossed(peer, accepted.biscuit_no)
         self._peers.set_handshake(peer, None)  # ICR7
         self._peers.set_endpoint(peer, source)
-        peer.session = self._session(peer, Role.RESPONDER, now)
         peer.initiate_at = collision.settle_time(peer, now, self._random, self._timers) if crossed else None
-        self._actions.append(KeyExchanged(peer.id, accepted.osk, Role.RESPONDER))
+        self._exchanged(peer, accepted.osk, Role.RESPONDER, now)
 
-    def _session(self, peer: Peer, role: Role, now: Instant) -> Session:
-        times = self._timers
-        age = times.rekey_after_initiator if role is Role.INITIATOR else times.rekey_after_responder
-        match peer.config.initiative:
-            case Initiative.NEVER:
-                return Session(role, now, None)
-            case Initiative.WHEN_OVERDUE:
-                age += times.overdue
-            case Initiative.AT_ONCE:
-                pass
-        return Session(role, now, Instant(now + age + uniform(self._random, 0, times.rekey_jitter)))
+    def _exchanged(self, peer: Peer, osk: bytearray, role: Role, now: Instant) -> None:
+        session = session_of(role, peer.config.initiative, now, self._random, self._timers)
+        expected = (at for at in (session.expected_at, peer.initiate_at) if at is not None)
+        peer.session = session
+        self._actions.append(KeyExchanged(peer.id, osk, role, min(expected)))
 
     def _send_handshake(self, peer: Peer, handshake: InitiatorHandshake, now: Instant) -> None:
         """Send the message that waits for an answer, with the cookie we have.

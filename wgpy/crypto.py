@@ -8,17 +8,16 @@ Paper: WireGuard §5.4, RFC 7748, RFC 8439, draft-irtf-cfrg-xchacha.
 """
 
 import hmac
-import struct
 from collections.abc import Callable
 from hashlib import blake2s
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
-from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
 
+from rosenpass.erasure import wipe as wipe
+from rosenpass.primitives import hchacha20
 from wgpy.constants import MAC_LEN, TAG_LEN, XNONCE_LEN
 from wgpy.errors import AuthenticationError
 from wgpy.model import KEY_LEN
@@ -27,7 +26,6 @@ RandomBytes = Callable[[int], bytes]
 Buffer = bytes | bytearray
 
 _ZERO_KEY: Final = bytes(KEY_LEN)
-_CHACHA_CONSTANTS: Final = b"expand 32-byte k"
 
 
 def hash_(*parts: Buffer) -> bytes:
@@ -131,25 +129,6 @@ def xaead_open(key: Buffer, nonce: bytes, sealed: Buffer, ad: Buffer) -> bytes:
         AuthenticationError: the tag does not verify.
     """
     return _open(hchacha20(key, nonce[:16]), bytes(4) + nonce[16:XNONCE_LEN], sealed, ad)
-
-
-def hchacha20(key: Buffer, nonce: bytes) -> bytes:
-    """The 32-byte subkey of a key and 16 bytes of nonce.
-
-    A ChaCha20 block is the permuted state plus the initial one; HChaCha20 is the first and the last row of
-    the permuted state alone. So the initial words are taken off again.
-    """
-    block = Cipher(ChaCha20(bytes(key), nonce), mode=None).encryptor().update(bytes(64))
-    words = struct.unpack("<4I", block[:16]) + struct.unpack("<4I", block[48:])
-    initial = struct.unpack("<8I", _CHACHA_CONSTANTS + nonce)
-    return struct.pack(
-        "<8I", *((word - first) & 0xFFFFFFFF for word, first in zip(words, initial, strict=True))
-    )
-
-
-def wipe(secret: bytearray) -> None:
-    """Overwrite in place."""
-    secret[:] = bytes(len(secret))
 
 
 def _nonce(counter: int) -> bytes:

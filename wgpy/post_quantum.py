@@ -7,47 +7,16 @@ Product: sections 5 and 6.
 """
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from tun.dataplane import DataPlane
 from tun.records import Gate
-from wgpy.model import PeerNumber, Policy, PskKind, PublicKey
+from wgpy.host import Host
+from wgpy.model import Instant, PeerNumber, Policy, PskKind, PublicKey
 from wgpy.peer import Peer
 from wgpy.rosenpass_settings import PeerSettings, RosenpassSettings
-from wgpy.tunnel import Tunnel
 
 if TYPE_CHECKING:
-    from rosenpass.constants import Timers
     from wgpy.rosenpass_driver import RosenpassDriver
-
-
-class Host(Protocol):
-    """What the device offers."""
-
-    @property
-    def tunnel(self) -> Tunnel:
-        """The core whose rings take the keys."""
-
-    @property
-    def dataplane(self) -> DataPlane:
-        """Where the gates are."""
-
-    @property
-    def name(self) -> str:
-        """The interface."""
-
-    @property
-    def mark(self) -> int:
-        """SO_MARK of what leaves outside the tunnel."""
-
-    def rosenpass_timers(self) -> "Timers":
-        """The exchange's."""
-
-    def start_peer(self, number: PeerNumber) -> None:
-        """The peer is configured: what waits may go."""
-
-    def perform(self) -> None:
-        """Carry out what the core asks for."""
 
 
 class PostQuantum:
@@ -56,7 +25,6 @@ class PostQuantum:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._settings: RosenpassSettings | None = None
-        self._by_key: dict[PublicKey, PeerSettings] = {}
         self._policies: dict[PeerNumber, Policy] = {}
         self._driver: RosenpassDriver | None = None
         self._configuring = asyncio.Lock()
@@ -70,7 +38,6 @@ class PostQuantum:
         async with self._configuring:
             await self._exchange_by(settings)
             self._settings = settings
-            self._by_key = {peer.public_key: peer for peer in settings.peers} if settings is not None else {}
             for peer in self._host.tunnel.peers():
                 self._apply(peer)
             self._host.perform()
@@ -130,6 +97,10 @@ class PostQuantum:
         """Of a peer's Rosenpass key."""
         return self._driver.fingerprint_of(public_key) if self._driver is not None else None
 
+    def renewal_of(self, number: PeerNumber) -> Instant | None:
+        """When the peer's key is expected to be replaced, at the latest."""
+        return self._driver.renewal_of(number) if self._driver is not None else None
+
     # -- within
 
     async def _exchange_by(self, settings: RosenpassSettings | None) -> None:
@@ -144,7 +115,7 @@ class PostQuantum:
         if self._driver is not None and self._driver.serves(settings, keys):
             self._driver.use(settings, keys)
             return
-        driver = RosenpassDriver(self._host, settings, keys, self._host.mark, self._host.rosenpass_timers())
+        driver = RosenpassDriver(self._host, settings, keys)
         self.close()
         self._driver = driver
 
@@ -153,7 +124,7 @@ class PostQuantum:
         if self._settings is None:
             self.set_policy(peer, PeerSettings(peer.public_key, Policy.OFF), Gate())
             return
-        found = self._by_key.get(peer.public_key) or PeerSettings(peer.public_key, self._settings.policy)
+        found = self._settings.peer(peer.public_key) or PeerSettings(peer.public_key, self._settings.policy)
         self.set_policy(peer, found, self._gate(self._settings, found))
         if self._driver is not None:
             self._driver.peer_added(peer.public_key, peer.number)

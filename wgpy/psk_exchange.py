@@ -39,6 +39,7 @@ class PskExchange:
         self._unconfirmed: dict[PeerId, bytearray] = {}
         self._joined: dict[PeerNumber, _Joined] = {}
         self._wanted: dict[PeerId, Instant] = {}  # when to start an exchange
+        self._renewals: dict[PeerNumber, Instant] = {}
 
     def join(self, peer: PeerId, number: PeerNumber, *, goes_first: bool) -> None:
         """The two names are one peer; `goes_first`: it falls to this end to start exchanges with it."""
@@ -50,12 +51,17 @@ class PskExchange:
         number = self._numbers.pop(peer, None)
         if number is not None:
             del self._joined[number]
+            self._renewals.pop(number, None)
         self._wanted.pop(peer, None)
         wipe(self._unconfirmed.pop(peer, None))
 
     def number_of(self, peer: PeerId) -> PeerNumber | None:
         """The WireGuard peer; None for one that is gone."""
         return self._numbers.get(peer)
+
+    def renewal_of(self, number: PeerNumber) -> Instant | None:
+        """When the next exchange with the peer is expected at the latest; None before the first."""
+        return self._renewals.get(number)
 
     def take(self, outcome: Outcome, now: Instant, wall: WallTime) -> PeerNumber | None:
         """Put one outcome into the ring, and wipe its key.
@@ -69,8 +75,9 @@ class PskExchange:
         """
         number = self._numbers.get(outcome.peer)
         match outcome:
-            case KeyExchanged(peer, osk, role):
+            case KeyExchanged(peer, osk, role, renewal):
                 if number is not None:
+                    self._renewals[number] = Instant(renewal)
                     self._exchanged(peer, number, osk, role, now, wall)
                 wipe(osk)
             case KeyConfirmed(peer):

@@ -11,9 +11,6 @@ from wgpy.constants import Timings
 from wgpy.model import SECOND, Instant, Policy, PskKind
 from wgpy.timers import Activity
 
-# A Rosenpass key is renewed after 120 s by its responder (rosenpass.md: REKEY_AFTER_TIME_RESPONDER).
-RENEWAL = 120 * SECOND
-
 
 class Resistance(StrEnum):
     """The answer."""
@@ -43,6 +40,7 @@ class Standing:
 
     started: when the peer was added or last seen post-quantum, for the patience below.
     handshakes_fail: the peer speaks, but no session comes of it.
+    renewal: when the next exchange is expected at the latest, None before the first.
     """
 
     policy: Policy
@@ -51,6 +49,7 @@ class Standing:
     has_output: bool
     started: Instant
     handshakes_fail: bool = False
+    renewal: Instant | None = None
 
 
 # Strict towards a peer that does not answer: the reason is named within this time.
@@ -63,9 +62,8 @@ def quantum_state(standing: Standing, activity: Activity, now: Instant, timings:
     age = max(0, now - activity.user_psk_birthdate)
     outlived = standing.policy is Policy.STRICT and age >= timings.pq_key_max_age
     if live and activity.user_psk_kind is PskKind.PQ and not outlived:
-        return QuantumState(
-            Resistance.YES, "", age // SECOND, max(0, RENEWAL - age) // SECOND if age < RENEWAL else 0
-        )
+        following = max(0, standing.renewal - now) // SECOND if standing.renewal is not None else None
+        return QuantumState(Resistance.YES, "", age // SECOND, following)
     waited = max(0, now - standing.started) // SECOND
     state, reason = _why_not(standing, activity, now, timings)
     return QuantumState(state, reason, since=waited)

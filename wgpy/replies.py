@@ -81,7 +81,8 @@ class Replies:
         parts = zip(peers, self.shown(peers), watch.activities(rows), counts, strict=True)
         for peer, shown, activity, counted in parts:
             policy, added = self._post_quantum.policy_of(peer.number), self._added[peer.number]
-            found = report.peer_report(shown, peer, activity, counted, policy, added, now, timings)
+            renewal = self._post_quantum.renewal_of(peer.number)
+            found = report.peer_report(shown, peer, activity, counted, policy, added, renewal, now, timings)
             found["fingerprint"] = self._post_quantum.fingerprint_of(peer.public_key)
             yield found
 

@@ -33,6 +33,7 @@ def peer_report(
     counts: Iterable[int],
     policy: Policy,
     added: Instant,
+    renewal: Instant | None,
     now: Instant,
     timings: Timings,
 ) -> dict[str, object]:
@@ -44,6 +45,7 @@ def peer_report(
         peer.ring.has_output,
         _since(peer, added, now, timings),
         handshakes_fail=peer.handshakes_fail,
+        renewal=renewal,
     )
     quantum = quantum_state(standing, activity, now, timings)
     return {

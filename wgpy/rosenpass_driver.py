@@ -12,12 +12,10 @@ import logging
 import os
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from rosenpass.actions import Action, SendMessage
 from rosenpass.addresses import Address
 from rosenpass.constants import Instant as RosenpassInstant
-from rosenpass.constants import Timers
 from rosenpass.erasure import wipe
 from rosenpass.errors import RosenpassError
 from rosenpass.identity import Kems
@@ -30,12 +28,12 @@ from rosenpass.standalone.worker import Worker
 from wgpy.config import RosenpassVia
 from wgpy.dispatch import boot_time, wall_time
 from wgpy.errors import WgpyError
-from wgpy.model import SECOND, PeerNumber, PskKind, PublicKey
+from wgpy.host import Host
+from wgpy.model import SECOND, Instant, PeerNumber, PskKind, PublicKey
 from wgpy.psk_exchange import PskExchange
 from wgpy.rosenpass_keys import LoadedKeys, PeerKeys
 from wgpy.rosenpass_settings import PeerSettings, RosenpassSettings
 from wgpy.rosenpass_sockets import ExchangeSockets
-from wgpy.tunnel import Tunnel
 
 logger = logging.getLogger(__name__)
 
@@ -48,21 +46,6 @@ _REASONS = {
     "Overloaded": "exchange_overloaded",
     "UnknownPeer": "exchange_stranger",
 }
-
-
-class Host(Protocol):
-    """What the driver needs of the device."""
-
-    @property
-    def tunnel(self) -> Tunnel:
-        """The core whose rings take the keys."""
-
-    @property
-    def name(self) -> str:
-        """The interface."""
-
-    def perform(self) -> None:
-        """Carry out what the core asks for."""
 
 
 @dataclass(slots=True)
@@ -83,16 +66,12 @@ class RosenpassDriver:
         host: the device.
         settings: where and with whom.
         keys: what the settings' files hold; owned from now on.
-        mark: the device's fwmark, for sockets outside the tunnel.
-        timers: the exchange's.
 
     Raises:
         WgpyError: a port is in use, or no library here offers Kyber512.
     """
 
-    def __init__(
-        self, host: Host, settings: RosenpassSettings, keys: LoadedKeys, mark: int, timers: Timers
-    ) -> None:
+    def __init__(self, host: Host, settings: RosenpassSettings, keys: LoadedKeys) -> None:
         self._host = host
         self._settings = settings
         self._keys = keys
@@ -102,10 +81,10 @@ class RosenpassDriver:
         self._exchange = PskExchange(host.tunnel)
         self._wanted: asyncio.TimerHandle | None = None
         try:
-            server = CryptoServer(keys.identity, os.urandom, Kems.real(os.urandom), timers)
+            server = CryptoServer(keys.identity, os.urandom, Kems.real(os.urandom), host.rosenpass_timers())
         except RosenpassError as error:
             raise WgpyError(str(error)) from None
-        self._bound = ExchangeSockets(settings, host.name, mark)
+        self._bound = ExchangeSockets(settings, host.name, host.mark)
         self._worker = Worker(server, self._deliver, boot_time)
         self._sockets = Sockets(self._bound.opened, self._worker.submit)
         self._worker.start()
@@ -136,6 +115,10 @@ class RosenpassDriver:
         """Of a peer's Rosenpass key; None for a peer without one."""
         keys = self._keys.peers.get(public_key)
         return keys.fingerprint if keys is not None else None
+
+    def renewal_of(self, number: PeerNumber) -> Instant | None:
+        """When the peer's key is expected to be replaced, at the latest; None before there is one."""
+        return self._exchange.renewal_of(number)
 
     def serves(self, settings: RosenpassSettings, keys: LoadedKeys) -> bool:
         """Whether other settings change nothing but peers, so that `use` can take them."""

@@ -9,7 +9,7 @@ Product: section 4 (keys and defaults), section 6 (where the exchange runs).
 import base64
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
@@ -60,10 +60,14 @@ class RosenpassSettings:
     policy: Policy
     addresses: tuple[IpAddress, ...]
     peers: tuple[PeerSettings, ...]
+    _by_key: dict[PublicKey, PeerSettings] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_by_key", {peer.public_key: peer for peer in self.peers})
 
     def peer(self, public_key: PublicKey) -> PeerSettings | None:
         """What is said of this WireGuard peer."""
-        return next((peer for peer in self.peers if peer.public_key == public_key), None)
+        return self._by_key.get(public_key)
 
     def control_pair(self, peer: PeerSettings) -> tuple[SocketAddress, SocketAddress] | None:
         """Both ends of the exchange inside the tunnel, ours first; None where it runs outside."""

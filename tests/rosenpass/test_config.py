@@ -85,7 +85,7 @@ def test_timers_are_seconds(tmp_path: Path) -> None:
         ('listen = []\n[[peers]]\npublic_key = "a"\n[peers.wireguard]\nkey = "x"\n', 5, "key"),
         ('listen = []\n[[peers]]\nendpoint = "a:1"\n', 2, "public_key"),
         ('listen = ["localhost:1"]\npeers = []\n', 1, "localhost"),
-        ("listen = []\npeers = []\n[timers]\nrekey_jitter = 0\n", 4, "seconds"),
+        ("listen = []\npeers = []\n[timers]\noverdue = 0\n", 4, "seconds"),
         ("listen = []\npeers = []\n[timers]\nrekey = 1\n", 4, "rekey"),
         ("listen = []\npeers = {}\n", 2, "tables"),
         ("listen = []\npeers = [[\n\n= 1]]\n", 4, "TOML"),

@@ -131,7 +131,7 @@ def test_a_day_of_renewals_keeps_both_ends_on_one_key() -> None:
     for _ in range(24 * 60):
         link.run(60 * SECOND)
         assert a.keys == b.keys
-    assert 24 * 3600 / 140 < len(a.keys) < 24 * 3600 / 115
+    assert 24 * 3600 / 125 < len(a.keys) < 24 * 3600 / 90
     assert not a.stale
     assert not b.stale
 
@@ -211,10 +211,9 @@ def test_short_timers_renew_as_often_as_they_say() -> None:
         rekey_after_responder=2 * SECOND,
         rekey_after_initiator=3 * SECOND,
         reject_after=5 * SECOND,
-        rekey_jitter=1,
     )
     a, b = make_pair(8, timers, reachable=True)
     link = Link(a, b)
     link.run(20 * SECOND)
-    assert 7 <= len(a.keys) <= 11
+    assert 8 <= len(a.keys) <= 13
     assert a.keys == b.keys

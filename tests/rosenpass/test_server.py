@@ -405,7 +405,7 @@ def test_the_status_of_a_peer_tells_age_and_next_renewal() -> None:
     status = a.server.status(a.peer)
     assert status.key_since is not None
     assert status.role is Role.INITIATOR
-    assert 130 * SECOND <= status.renew_at - status.key_since < 133 * SECOND
+    assert 97 * SECOND < status.renew_at - status.key_since < 130 * SECOND
 
 
 def test_a_stale_key_is_replaced_by_fresh_random_bytes_each_time() -> None:

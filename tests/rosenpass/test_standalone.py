@@ -16,7 +16,7 @@ import pytest
 
 from rosenpass.actions import KeyExchanged
 from rosenpass.addresses import Address
-from rosenpass.constants import Role
+from rosenpass.constants import Instant, Role
 from rosenpass.errors import ConfigError, RosenpassError
 from rosenpass.identity import StaticIdentity
 from rosenpass.kem import StaticKem, StaticSecretKey
@@ -248,9 +248,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-TIMERS = (
-    "[timers]\nrekey_after_responder = 1.5\nrekey_after_initiator = 2\nrekey_jitter = 0.1\nreject_after = 6\n"
-)
+TIMERS = "[timers]\nrekey_after_responder = 1.5\nrekey_after_initiator = 2\nreject_after = 6\n"
 
 
 class Process:
@@ -366,7 +364,7 @@ def test_a_callback_that_raises_costs_no_other_key_and_no_message(
         raise LookupError("the embedder's own")
 
     exchange, keys = exchange_with_two_peers(tmp_path, on_key)
-    exchange._perform([KeyExchanged(peer, key, Role.RESPONDER) for peer, key in keys.items()])
+    exchange._perform([KeyExchanged(peer, key, Role.RESPONDER, Instant(0)) for peer, key in keys.items()])
     assert caplog.text.count("callback for new keys failed") == 2
     for number, key in enumerate(keys.values()):
         assert (tmp_path / str(number)).exists()
@@ -383,7 +381,7 @@ def test_an_output_that_raises_costs_no_other_key(
 
     monkeypatch.setattr("rosenpass.standalone.outputs.write_key_out", broken)
     exchange, keys = exchange_with_two_peers(tmp_path, None)
-    exchange._perform([KeyExchanged(peer, key, Role.RESPONDER) for peer, key in keys.items()])
+    exchange._perform([KeyExchanged(peer, key, Role.RESPONDER, Instant(0)) for peer, key in keys.items()])
     assert caplog.text.count("could not be handed on") == 2
     assert not any(b"".join(keys.values())), "wiped"
 

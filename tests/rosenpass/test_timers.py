@@ -8,7 +8,9 @@ from support.seeded import seeded_bytes
 
 from rosenpass.actions import KeyStale, SendMessage
 from rosenpass.agenda import Agenda
-from rosenpass.constants import DEFAULT_TIMERS, MILLISECOND, SECOND, Instant
+from rosenpass.constants import DEFAULT_TIMERS, MILLISECOND, SECOND, Instant, Role
+from rosenpass.peers import Initiative
+from rosenpass.renewal import session_of
 from rosenpass.retransmission import retransmission_delay
 
 
@@ -54,7 +56,7 @@ def test_a_tick_between_deadlines_does_nothing() -> None:
     assert len(a.server.take_actions()) == 1
 
 
-def test_the_responder_renews_at_120_s_and_the_initiator_would_at_130_s() -> None:
+def test_the_responder_renews_within_120_s_and_the_initiator_would_within_130_s() -> None:
     a, b = make_pair(reachable=True)
     link = Link(a, b)
     link.run(2 * SECOND)
@@ -62,8 +64,34 @@ def test_the_responder_renews_at_120_s_and_the_initiator_would_at_130_s() -> Non
     for end in (a, b):
         status = end.server.status(end.peer)
         ages[status.role.value] = (status.renew_at - status.key_since) / SECOND
-    assert 120 <= ages["responder"] < 123
-    assert 130 <= ages["initiator"] < 133
+    assert 90 <= ages["responder"] < 120
+    assert 97.5 <= ages["initiator"] < 130
+
+
+@pytest.mark.parametrize(
+    ("role", "initiative", "least", "most", "expected"),
+    [
+        (Role.INITIATOR, Initiative.AT_ONCE, 97.5, 130, None),
+        (Role.RESPONDER, Initiative.AT_ONCE, 90, 120, None),
+        (Role.RESPONDER, Initiative.WHEN_OVERDUE, 135, 150, 130),
+        (Role.INITIATOR, Initiative.WHEN_OVERDUE, 145, 160, 120),
+    ],
+)
+def test_renewals_are_spread_over_the_last_quarter_and_who_waits_for_the_peer_comes_after_it(
+    role: Role, initiative: Initiative, least: float, most: float, expected: float | None
+) -> None:
+    sessions = [session_of(role, initiative, at(0), seeded_bytes(n), DEFAULT_TIMERS) for n in range(500)]
+    times = [session.renew_at for session in sessions]
+    assert at(least) <= min(times)
+    assert max(times) < at(most)
+    assert max(times) - min(times) > 0.9 * (at(most) - at(least))
+    for session in sessions:
+        assert session.expected_at == (session.renew_at if expected is None else at(expected))
+
+
+def test_who_never_starts_expects_the_peers_renewal() -> None:
+    session = session_of(Role.RESPONDER, Initiative.NEVER, at(0), seeded_bytes(1), DEFAULT_TIMERS)
+    assert (session.renew_at, session.expected_at) == (None, at(130))
 
 
 def test_a_key_that_nobody_renews_is_stale_after_180_s() -> None:

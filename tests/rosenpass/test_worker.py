@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address
 
 import pytest
-from support.rosenpass_lab import make_end
+from support.rosenpass_lab import START, make_end
 
 from rosenpass.actions import Action, KeyExchanged, KeyStale, SendMessage
 from rosenpass.addresses import Address
@@ -248,7 +248,7 @@ def test_keys_that_cannot_be_delivered_are_wiped(caplog: pytest.LogCaptureFixtur
 
     worker = Worker(end.server, deliver)
     end.server._actions += [
-        KeyExchanged(PeerId(b"p"), keys[0], Role.RESPONDER),
+        KeyExchanged(PeerId(b"p"), keys[0], Role.RESPONDER, START),
         KeyStale(PeerId(b"p"), keys[1]),
     ]
     worker.start()

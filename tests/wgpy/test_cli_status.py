@@ -57,6 +57,7 @@ def text_of(*found: InterfaceStatus) -> str:
     ("quantum", "text"),
     [
         ({"state": "yes", "key_age_s": 34.7, "next_s": 86.2}, "yes (key 34 s old, next in 1 min 26 s)"),
+        ({"state": "yes", "key_age_s": 132, "next_s": 0}, "yes (key 2 min 12 s old, next is due)"),
         ({"state": "pending", "reason": "handshake 2 s ago"}, "pending (handshake 2 s ago)"),
         ({"state": "no", "reason": "policy is off"}, "no (policy is off)"),
         (

@@ -2,9 +2,12 @@ import os
 
 import pytest
 
+from rosenpass.actions import KeyExchanged
+from rosenpass.constants import Instant as RosenpassInstant
+from rosenpass.constants import Role
 from rosenpass.peers import PeerId
 from wgpy.index import SeededIndices
-from wgpy.model import SECOND, Instant, PeerNumber, PskKind, PublicKey
+from wgpy.model import SECOND, Instant, PeerNumber, PskKind, PublicKey, WallTime
 from wgpy.psk_exchange import PskExchange
 from wgpy.tunnel import Tunnel
 
@@ -33,6 +36,16 @@ def test_the_other_end_starts_it_too_where_nothing_comes_of_the_session() -> Non
     assert NOW + SECOND < due <= NOW + 5 * SECOND
     assert joined.take_wanted(NOW) == []
     assert joined.take_wanted(due) == [PEER]
+
+
+def test_the_renewal_that_is_shown_is_that_of_the_last_exchange() -> None:
+    joined = exchange(goes_first=True)
+    assert joined.renewal_of(NUMBER) is None
+    renewal = RosenpassInstant(NOW + 100 * SECOND)
+    joined.take(KeyExchanged(PEER, bytearray(b"k" * 32), Role.INITIATOR, renewal), NOW, WallTime(0))
+    assert joined.renewal_of(NUMBER) == renewal
+    joined.part(PEER)
+    assert joined.renewal_of(NUMBER) is None
 
 
 @pytest.mark.parametrize("goes_first", [True, False])

@@ -9,7 +9,14 @@ from wgpy.timers import Activity
 
 T = Timings()
 NOW = Instant(10_000 * SECOND)
-STANDING = Standing(Policy.STRICT, has_rosenpass=True, has_endpoint=True, has_output=False, started=NOW)
+STANDING = Standing(
+    Policy.STRICT,
+    has_rosenpass=True,
+    has_endpoint=True,
+    has_output=False,
+    started=NOW,
+    renewal=Instant(NOW + 86 * SECOND),
+)
 LONG = Instant(NOW - 30 * SECOND)
 INTERIM = Activity(current_birthdate=NOW, is_sendable=True, current_psk_kind=PskKind.INTERIM)
 PQ = Activity(
@@ -24,6 +31,11 @@ PQ = Activity(
 def test_yes_is_said_of_the_session_that_carries_user_packets() -> None:
     state = quantum_state(STANDING, PQ, NOW, T)
     assert (state.state, state.key_age_s, state.next_s, state.since) == (Resistance.YES, 34, 86, None)
+
+
+def test_a_renewal_that_is_late_is_due_now() -> None:
+    assert quantum_state(replace(STANDING, renewal=Instant(NOW - SECOND)), PQ, NOW, T).next_s == 0
+    assert quantum_state(replace(STANDING, renewal=None), PQ, NOW, T).next_s is None
 
 
 def test_a_key_that_the_gate_refuses_for_its_age_is_not_yes() -> None:

@@ -346,7 +346,7 @@ def quantum_text(quantum: Mapping[str, Any]) -> str:
     if state == "yes" and isinstance(age, int | float):
         parts.append(f"key {short_duration(age)} old")
     if isinstance(following, int | float):
-        parts.append(f"next in {short_duration(following)}")
+        parts.append(f"next in {short_duration(following)}" if following >= 1 else "next is due")
     if state != "yes" and isinstance(since, int | float) and since > 0:
         parts.append(f"for {short_duration(since)}")
     return f"{state} ({', '.join(parts)})" if parts else str(state)
