@@ -4,8 +4,12 @@
 
 STORY: {"hub": [address, port], "inside": address, "public_key": base64, "rosenpass": path,
 "peers": [{"private_key": base64, "pair": directory, "inside": address}, ...]}. Each peer has a UDP socket of
-its own, starts its handshake when a line comes on stdin, and runs the exchange over the tunnel; user packets
-it has none. Ends with TERM.
+its own and runs the exchange over the tunnel; user datagrams it sends back where they came from. Ends with
+TERM. Lines on stdin:
+
+    go        every peer starts its handshake
+    snapshot  remember all of this process' memory
+    restore   and go on from there, as a machine does that is restored from a snapshot
 """
 
 import base64
@@ -31,6 +35,7 @@ from rosenpass.keyfile import load_public_key, load_secret_key
 from rosenpass.peers import Initiative, PeerConfig
 from rosenpass.server import CryptoServer
 from wgpy.actions import ClearKeypairs, Flush, InstallKeypair, SendHandshake, SessionStands
+from wgpy.daemon import options_from
 from wgpy.dispatch import boot_time, wall_time
 from wgpy.errors import RemoteError
 from wgpy.model import Endpoint, PeerNumber, PrivateKey, PskKind, PublicKey, SocketAddress
@@ -41,6 +46,7 @@ from wgpy.tunnel import Tunnel
 HUB = PeerNumber(0)
 ROSENPASS_PORT = 51821
 TICK_S = 0.25
+TIMERS = options_from(os.environ).rosenpass_timers()
 
 
 class Indices:
@@ -88,7 +94,7 @@ class LightPeer:
         tunnel.set_private_key(PrivateKey(private_key), boot_time())
         spk = load_public_key(pair / "pqpk")
         identity = StaticIdentity(spk, StaticSecretKey(load_secret_key(pair / "pqsk")))
-        server = CryptoServer(identity, os.urandom, Kems.real(os.urandom))
+        server = CryptoServer(identity, os.urandom, Kems.real(os.urandom), TIMERS)
         out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         out.connect(hub.address)
         out.setblocking(False)
@@ -145,9 +151,15 @@ class LightPeer:
             keypair.is_confirmed, self.current = True, keypair
             self.tunnel.session_confirmed(HUB, index, boot_time(), wall_time())
         if inner:
-            length = int.from_bytes(inner[2:4], "big")
+            self._receive_inner(inner[: int.from_bytes(inner[2:4], "big")])
+
+    def _receive_inner(self, inner: bytes) -> None:
+        source_port, port = (int.from_bytes(inner[at : at + 2], "big") for at in (20, 22))
+        if port == ROSENPASS_PORT:
             source = Address(IPv4Address(self.hub.inside), ROSENPASS_PORT)
-            self.server.receive(inner[28:length], source, boot_time())
+            self.server.receive(inner[28:], source, boot_time())
+        else:
+            self._seal(udp(self.inside, self.hub.inside, (port, source_port), inner[28:]))
 
     def settle(self) -> None:
         """Do what both cores ask for until neither has anything left."""
@@ -210,18 +222,36 @@ def main() -> None:
     selector = selectors.DefaultSelector()
     for peer in peers:
         selector.register(peer.socket, selectors.EVENT_READ, peer)
+    selector.register(sys.stdin, selectors.EVENT_READ)
     print("ready", flush=True)
-    sys.stdin.readline()
-    for peer in peers:
-        peer.start()
     ticked = time.monotonic()
     while True:
         for key, _ in selector.select(TICK_S):
-            key.data.receive()
+            if key.data is None:
+                obey(sys.stdin.readline().strip(), peers)
+            else:
+                key.data.receive()
         if time.monotonic() - ticked >= TICK_S:
             ticked = time.monotonic()
             for peer in peers:
                 peer.tick()
+
+
+def obey(line: str, peers: list[LightPeer]) -> None:
+    match line:
+        case "go":
+            for peer in peers:
+                peer.start()
+        case "snapshot":
+            # The child lives on; this process, as it is, waits until it is wanted again.
+            if child := os.fork():
+                os.waitpid(child, 0)
+                line = "restore"
+        case "restore":
+            os._exit(0)
+        case "":
+            sys.exit()
+    print(line, flush=True)
 
 
 if __name__ == "__main__":

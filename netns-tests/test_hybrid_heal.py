@@ -8,8 +8,6 @@ both ways in both IP versions. Random stories by the thousand are in `make simul
 """
 
 import random
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +18,9 @@ from pathlib import Path
 import pytest
 from hybrid import FAST_ROTATION, End, hybrid, key_pair, up_together, wait_for_rotations, wait_for_yes
 from hybrid_story import (
+    FAKETIME,
     HEAL_S,
+    FakeClock,
     Streams,
     cut,
     flows,
@@ -37,7 +37,6 @@ from wgpeer import PORT
 RELAY_PORT = 5000
 YEAR = 365 * 86_400
 TEN_MINUTES = 600
-FAKETIME = [Path(p) for p in Path("/usr/lib").glob("*/faketime/libfaketime.so.1")]
 
 # Inside WireGuard a message is known by its length: IPv4 and UDP headers, padding to 16, 32 of WireGuard.
 INIT_HELLO, RESP_HELLO, INIT_CONF, EMPTY_DATA = "InitHello", "RespHello", "InitConf", "EmptyData"
@@ -201,21 +200,10 @@ def test_the_network_gone_for_ten_minutes(tmp_path: Path, how: str) -> None:
 def test_the_wall_clock_stepped_by_a_year(tmp_path: Path) -> None:
     if not FAKETIME:
         pytest.skip("needs libfaketime (apt install faketime)")
-    offset = tmp_path / "offset"
-
-    def set_offset(seconds: int) -> None:
-        offset.with_suffix(".new").write_text(f"{seconds:+d}s\n")
-        offset.with_suffix(".new").rename(offset)
-
-    set_offset(0)
-    fake = (
-        f"env LD_PRELOAD={FAKETIME[0]} FAKETIME_TIMESTAMP_FILE={offset} FAKETIME_NO_CACHE=1"
-        f" FAKETIME_DONT_FAKE_MONOTONIC=1 DONT_FAKE_MONOTONIC=1 WGPY_READS={tempfile.gettempdir()}"
-        f" {sys.executable} -P -m wgpy.daemon"
-    )
-    with standing(tmp_path, {**FAST_ROTATION, "WGPY_USERSPACE_IMPLEMENTATION": fake}) as (a, _, streams):
+    clock = FakeClock(tmp_path)
+    with standing(tmp_path, {**FAST_ROTATION, **clock.environment}) as (a, _, streams):
         for step in (YEAR, 0, -YEAR):
-            set_offset(step)
+            clock.set(step)
             took = flows(streams)
             wait_for_rotations(a, 2, within=20)
             print(f"\nboth wall clocks at {step / YEAR:+.0f} years: {took:.2f} s, rotations go on")

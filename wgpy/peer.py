@@ -8,7 +8,7 @@ import base64
 from wgpy import tai64n
 from wgpy.constants import Timings
 from wgpy.cookie import Macs
-from wgpy.model import Instant, PeerNumber, PresharedKey, PublicKey, WallTime
+from wgpy.model import SECOND, Instant, PeerNumber, PresharedKey, PublicKey, WallTime
 from wgpy.noise import SentInitiation, StaticIdentity
 from wgpy.psk_ring import PskRing, Slot
 from wgpy.timers import TimerState
@@ -40,7 +40,9 @@ class Peer:
         self.last_timestamp_sent = tai64n.ZERO
         self.greatest_timestamp = tai64n.ZERO
         self.last_consumed: Instant | None = None
+        self.last_call_back: Instant | None = None  # our answer to an initiation from a clock that went back
         self.last_pq_session: Instant | None = None  # when a session on a Rosenpass key was last confirmed
+        self.is_silent = False  # what was sent got no answer, and no handshake has succeeded since
         self.scheduled: Instant | None = None  # the deadline last put on the Tunnel's heap
         self.mismatches = (
             0  # responses that no key of ours opened, since the last session; anybody may forge them
@@ -71,7 +73,14 @@ class Peer:
         """Whether user packets may be waiting for a post-quantum session that is not there."""
         if not self.has_rosenpass:
             return False
+        if self.is_silent:
+            return True
         return self.last_pq_session is None or now - self.last_pq_session >= timings.reject_after_time
+
+    def clock_went_back(self, timestamp: bytes, timings: Timings) -> bool:
+        """Whether an authentic initiation is so much older than the last that no network delayed it."""
+        late = tai64n.seconds_between(timestamp, self.greatest_timestamp) * SECOND
+        return late >= timings.new_handshake_timeout
 
     @property
     def handshakes_fail(self) -> bool:

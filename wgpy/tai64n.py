@@ -27,6 +27,11 @@ def stamp_after(wall: WallTime, last: bytes) -> bytes:
     return max(stamp(wall), _successor(last))
 
 
+def seconds_between(earlier: bytes, later: bytes) -> int:
+    """Whole seconds from one stamp to another, negative where the first is the later one."""
+    return int.from_bytes(later[:8]) - int.from_bytes(earlier[:8])
+
+
 def _successor(last: bytes) -> bytes:
     seconds, nanoseconds = int.from_bytes(last[:8]), int.from_bytes(last[8:])
     if nanoseconds >= _LAST_STEP:

@@ -270,7 +270,7 @@ class Tunnel:
             raise StateError("the device is down")
         match message:
             case Initiation():
-                self._receive_initiation(message, source, len(datagram), now)
+                self._receive_initiation(message, source, len(datagram), now, wall)
             case Response():
                 self._receive_response(message, source, len(datagram), now, wall)
             case CookieReply():
@@ -324,6 +324,7 @@ class Tunnel:
                 case Due.RESEND:
                     self._resend(peer, now, wall)
                 case Due.NEW_HANDSHAKE:
+                    peer.is_silent = True
                     self._act(ClearSource(peer.number))
                     self._initiate(peer, now, wall)
                 case Due.REKEY | Due.SESSION_WANTED:
@@ -410,7 +411,9 @@ class Tunnel:
 
     # -- receiving
 
-    def _receive_initiation(self, message: Initiation, source: Endpoint, length: int, now: Instant) -> None:
+    def _receive_initiation(
+        self, message: Initiation, source: Endpoint, length: int, now: Instant, wall: WallTime
+    ) -> None:
         if self._identity is None:
             raise StateError("no private key")
         claimed = self._arithmetic.open_initiation(self._identity, message)
@@ -422,6 +425,8 @@ class Tunnel:
             raise AuthenticationError(f"{peer} has a key of small order")
         received = self._arithmetic.consume_initiation(claimed, shared)
         if received.timestamp <= peer.greatest_timestamp:
+            if self._called_back(peer, received.timestamp, now, wall):
+                return
             raise ReplayError(
                 f"{peer}: timestamp {received.timestamp.hex()} not newer than the last accepted one,"
                 f" {peer.greatest_timestamp.hex()}"
@@ -429,6 +434,22 @@ class Tunnel:
         if peer.last_consumed is not None and now - peer.last_consumed < self.timings.initiation_spacing:
             raise ReplayError(f"{peer}: initiations too close together")
         self._respond(peer, received, source, length, now)
+
+    def _called_back(self, peer: Peer, timestamp: bytes, now: Instant, wall: WallTime) -> bool:
+        """An initiation of long ago may be replayed, or of a peer restored from a snapshot with its clock.
+
+        The paper has the latter wait until we miss its answers. A hybrid peer is called back instead, where
+        we know it to be, no more often than we would notice its silence; a replay gains nothing by that.
+        """
+        if not peer.has_rosenpass or not peer.clock_went_back(timestamp, self.timings):
+            return False
+        last = peer.last_call_back
+        if last is not None and now - last < self.timings.new_handshake_timeout:
+            return False
+        if peer.timers.in_handshake or not self._initiate(peer, now, wall):
+            return False
+        peer.last_call_back = now
+        return True
 
     def _respond(
         self, peer: Peer, received: noise.ReceivedInitiation, source: Endpoint, length: int, now: Instant
@@ -503,6 +524,7 @@ class Tunnel:
 
     def _handshake_complete(self, peer: Peer, slot: Slot, now: Instant, wall: WallTime) -> None:
         peer.timers.handshake_complete()
+        peer.is_silent = False
         peer.last_handshake = wall
         if slot.kind is PskKind.PQ:
             peer.last_pq_session = now

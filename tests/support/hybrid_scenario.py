@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from support.hybrid_world import Conversation, HybridHost, Rosenpass, hybrid_pair
-from support.world import EPOCH, OTHER, Link
+from support.world import OTHER, Link
 
 from wgpy.constants import MILLISECOND
 from wgpy.model import SECOND
@@ -98,9 +98,6 @@ class Teller:
 
     def _restart(self) -> None:
         host = self._some()
-        # A clock that went back and a restart together hide our initiations until the peer's patience (15 s)
-        # ends: WireGuard's replay protection allows nothing else. Here the clock is right again by then.
-        host.wall_offset = max(host.wall_offset, EPOCH)
         self._note(f"restart {host.name}")
         host.restart(self._other(host))
 
@@ -131,8 +128,6 @@ class Teller:
     def _new_key_files(self) -> None:
         host = self._some()
         other = self._other(host)
-        for one in (host, other):  # as in _restart
-            one.wall_offset = max(one.wall_offset, EPOCH)
         self._note(f"new Rosenpass keys of {host.name}")
         host.static = Rosenpass(*host.kems.static[188].keypair())
         host.restart(other)

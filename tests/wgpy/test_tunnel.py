@@ -178,6 +178,33 @@ def test_confirmation_completes_the_responders_handshake() -> None:
 # -- section 15 of the digest
 
 
+def test_a_hybrid_peer_that_fell_silent_is_asked_again_soon() -> None:
+    a, b = two()
+    a.tunnel.set_rosenpass(OTHER, enabled=True, permissive=False)
+    a.tunnel.peer(OTHER).last_pq_session = NOW
+    silent = Activity(current_birthdate=NOW, is_sendable=True, tx_unanswered=NOW)
+    a.tunnel.take_actions()
+    a.tunnel.tick(Instant(NOW + 16 * SECOND), WALL, {OTHER: silent})
+    a.message()
+    a.tunnel.tick(Instant(NOW + 17 * SECOND), WALL, {OTHER: silent})
+    assert len(a.message()) == 148
+
+
+def test_an_authentic_initiation_of_long_ago_makes_a_hybrid_end_call_back_where_the_peer_is() -> None:
+    """The peer may have been restored from a snapshot together with its clock."""
+    a, b = two()
+    b.tunnel.set_rosenpass(OTHER, enabled=True, permissive=False)
+    b.tunnel.take_actions()
+    hour_ago = a.initiation(NOW, WALL - 3600 * SECOND)
+    resend_ready(a)
+    b.receive(a.initiation(NOW + 6 * SECOND))
+    (action,) = b.receive(hour_ago, NOW + 20 * SECOND)
+    assert isinstance(action, SendHandshake)
+    assert action.message[0] == 1
+    resend_ready(b)
+    b.refuses(hour_ago, ReplayError, NOW + 34 * SECOND)
+
+
 def test_trap_a_replayed_initiation_is_dropped() -> None:
     a, b = two()
     initiation = a.initiation()
