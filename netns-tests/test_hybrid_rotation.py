@@ -30,7 +30,7 @@ TCP_LIMIT = "1G"
 PORT = 7000
 GAP_MS = 20.0
 THROUGHPUT_LEAST = 0.97
-ROTATING = {"WGPY_ROSENPASS_TIMERS": "rekey_after_responder=2,rekey_after_initiator=2.5,overdue=2"}
+ROTATING = {"WGPY_ROSENPASS_TIMERS": "rekey_after_responder=2,rekey_after_initiator=2,overdue=2"}
 Pair = tuple[End, End]
 
 
@@ -166,14 +166,16 @@ def test_ten_rotations_lose_duplicate_and_reorder_nothing(pairs: tuple[Pair, Pai
     calm, rotating = pairs
     baseline = measure(calm, numbered, 10, 0)
     print(f"\nbaseline: {baseline}")
-    run = measure(rotating, numbered, 30, ROTATIONS)
+    run = measure(rotating, numbered, 24, ROTATIONS)
     print(f"rotating: {run}")
+    print(f"TCP with rotations over without: {run.tcp_mbits / baseline.tcp_mbits:.3f}")
     assert run.duplicated == 0
     assert run.ours == {}
     assert run.lost <= run.kernel
     assert run.reordered <= baseline.reordered
     # A gap in which nobody rotated is the machine's.
     assert run.gap_ms < max(GAP_MS, 2 * baseline.gap_ms)
+    assert run.tcp_mbits >= THROUGHPUT_LEAST * baseline.tcp_mbits
 
 
 def test_the_processor_time_of_a_rotation(pairs: tuple[Pair, Pair]) -> None:
@@ -192,11 +194,11 @@ def test_the_processor_time_of_a_rotation(pairs: tuple[Pair, Pair]) -> None:
 
 
 @pytest.mark.slow
-def test_tcp_is_as_fast_with_rotations(pairs: tuple[Pair, Pair]) -> None:
+def test_tcp_at_full_speed_is_as_fast_with_rotations(pairs: tuple[Pair, Pair]) -> None:
     """Rotations sixty times as often as in earnest; no verdict where others used the machine meanwhile."""
     ratios, rates = [], []
     with ForeignLoad() as foreign:
-        for turn in range(9):
+        for turn in range(7):
             found = {}
             for name, pair in sorted(zip(("calm", "rotating"), pairs, strict=True), reverse=turn % 2 == 1):
                 found[name] = tcp_rate(pair)
@@ -211,7 +213,7 @@ def test_tcp_is_as_fast_with_rotations(pairs: tuple[Pair, Pair]) -> None:
     assert statistics.median(ratios) >= THROUGHPUT_LEAST
 
 
-def tcp_rate(pair: Pair, seconds: int = 4) -> float:
+def tcp_rate(pair: Pair, seconds: int = 5) -> float:
     a, b = pair
     server = b.host.spawn("iperf3", "-s", "-1", "-B", b.address4)
     wait_until(lambda: ":5201" in b.host.run("ss", "-ltn"), 5, "iperf3 to listen")

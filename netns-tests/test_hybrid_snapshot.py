@@ -33,7 +33,7 @@ def test_restored_to_the_files_and_the_clock_of_a_day_ago(tmp_path: Path) -> Non
         flows(streams)
         configuration = a.directory / "wg0.conf"
         shutil.copy2(configuration, tmp_path / "snapshot")
-        wait_for_rotations(a, 2, within=20)
+        wait_for_rotations(a, 2, within=40)
         a.kill()
         shutil.copy2(tmp_path / "snapshot", configuration)
         clock.set(-DAY)
