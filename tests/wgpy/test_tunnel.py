@@ -179,7 +179,7 @@ def test_confirmation_completes_the_responders_handshake() -> None:
 
 
 def test_a_hybrid_peer_that_fell_silent_is_asked_again_soon() -> None:
-    a, b = two()
+    a, _ = two()
     a.tunnel.set_rosenpass(OTHER, enabled=True, permissive=False)
     a.tunnel.peer(OTHER).last_pq_session = NOW
     silent = Activity(current_birthdate=NOW, is_sendable=True, tx_unanswered=NOW)
