@@ -29,7 +29,7 @@ class Flood:
     """Initiations with right mac1 and nothing else, at most `per_second`: the lab has two cores for all."""
 
     def __init__(
-        self, host: Namespace, public: str, source: str, target: str, per_second: int = 10_000
+        self, host: Namespace, public: str, source: str, target: str, per_second: int = 20_000
     ) -> None:
         family = socket.AF_INET6 if ":" in source else socket.AF_INET
         self.socket = host.socket(family, socket.SOCK_DGRAM)

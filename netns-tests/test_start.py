@@ -1,6 +1,6 @@
 """wgpyd is there at once and small: processor time, since the machine is seldom ours alone.
 
-The product's limits are 0.4 s from typing to passing packets and 64 MB idle; bench/start.py measures the wait.
+The limits are 0.4 s from typing to passing packets and 64 MB idle; bench/start.py measures the wait.
 """
 
 import time

@@ -298,6 +298,24 @@ def test_rekeying_under_traffic_loses_and_reorders_nothing() -> None:
         assert p.a.record()["tx_dropped"] == 0
 
 
+def test_a_peer_as_text_is_what_wg_prints() -> None:
+    with pair() as p:
+        plane = p.a.plane
+        other = plane.peer_add()
+        assert plane.peer_text(other) == ("", ())
+        plane.peer_set_endpoint(other, Endpoint(Address(ip_address("192.0.2.1"), 65535)))
+        texts = ["10.2.0.0/16", "0.0.0.0/0", "::/0", "fd02::/32", "2001:db8:1:2:3:4:5:6/128"]
+        texts += ["::ffff:1.2.3.4/128", *(f"fd00:1111:2222:3333:{n:x}::/80" for n in range(1, 200))]
+        for text in texts:
+            plane.allowed_ip_insert(other, ip_network(text))
+        assert plane.peer_text(other) == ("192.0.2.1:65535", tuple(texts))
+        plane.peer_set_endpoint(other, Endpoint(Address(ip_address("fe80::1"), 5, 7)))
+        assert plane.peer_text(other)[0] == "[fe80::1%7]:5"
+        plane.peer_remove(other)
+        with pytest.raises(TunError):
+            plane.peer_text(other)
+
+
 def test_the_allowed_ips_are_listed_in_order_and_move() -> None:
     with pair() as p:
         other = p.a.plane.peer_add()

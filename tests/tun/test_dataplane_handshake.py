@@ -19,6 +19,8 @@ PUBLIC_KEY = bytes(range(32))
 MAC1_KEY = hashlib.blake2s(b"mac1----" + PUBLIC_KEY).digest()
 LENGTHS = {1: 148, 2: 92}
 
+LOAD = 512  # EVENTS_UNDER_LOAD
+
 
 def message(kind: int, *, receiver: int = 0, sender: int = 7) -> bytes:
     """A type 1 or 2 message of random content with a valid mac1."""
@@ -150,7 +152,7 @@ def test_cookie_replies_of_one_source_are_few_and_crowd_nobody_out() -> None:
 
 def test_a_flood_is_answered_with_cookies_and_stays_out_of_the_ring() -> None:
     with plane() as (one, stranger):
-        for number in range(128):
+        for number in range(LOAD):
             stranger.send(message(1, sender=number))
         wait_for(
             lambda: not stranger.send(message(1, sender=4711)) and one.plane.drops["handshake_cookie"], "load"
@@ -161,7 +163,7 @@ def test_a_flood_is_answered_with_cookies_and_stays_out_of_the_ring() -> None:
         taken = 0
         while events := one.plane.events():
             taken += len(events)
-        assert 128 <= taken < 1024
+        assert LOAD <= taken < 8 * LOAD
 
 
 def test_events_of_a_removed_peer_do_not_reach_its_heir() -> None:
