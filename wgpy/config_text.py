@@ -20,11 +20,11 @@ from wgpy.model import prefix_text
 def strip(text: str) -> str:
     """A file's text without the keys of wg-quick and without our own; every other line stays as it is.
 
-    As `wg-quick strip` prints it, its last empty line included.
+    As `wg-quick strip` prints it, its last empty line included. A byte order mark goes: nobody else reads it.
     """
     section = ""
     kept = []
-    lines = text.split("\n")
+    lines = text.removeprefix("\ufeff").split("\n")
     if lines[-1] == "":
         lines.pop()
     for raw in lines:
