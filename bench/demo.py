@@ -81,21 +81,28 @@ def write_configurations(alice: Namespace, bob: Namespace) -> None:
 def bring_up(alice: Namespace, bob: Namespace) -> None:
     """A ping that waits at the gate, until the session that carries user packets is post-quantum."""
     show(alice, "wgpy up wg0")
-    alice.spawn("ping", "-c1", "-W20", "10.0.0.2")
+    say("A ping waits at the gate: under `strict` nothing leaves before there is a post-quantum session.")
+    ping = alice.spawn("ping", "-c1", "-W20", "10.0.0.2")
     wait_until(lambda: "waiting to be sent" in run(alice, "wgpy status"), 5, "the ping to wait")
     show(alice, "wgpy status", only=r"policy|resistance|gate")
     show(bob, "wgpy up wg0")
     wait_until(lambda: "resistance: yes" in run(alice, "wgpy status"), 20, "a post-quantum session")
-    show(alice, "wgpy status", only=r"policy|resistance|gate")
+    show(alice, "wgpy status", only=r"policy|resistance|gate|session:")
+    assert ping.wait(20) == 0, ping.output()
+    say("The two ran the exchange over the tunnel itself, and the ping that waited was answered.")
 
 
 def carry_traffic(alice: Namespace, bob: Namespace) -> None:
-    """Ping, iperf3 over more than one rotation of the key, and what both tools say of it."""
+    """Ping, iperf3 over a rotation of the key, and what both tools say of it."""
     show(alice, "ping -c 3 -i 0.2 10.0.0.2", only=r"bytes from|received")
     show(alice, "ping -c 1 fd00::2", only=r"bytes from|received")
     bob.spawn("iperf3", "-s", "-1", "-B", "10.0.0.2")
     wait_until(lambda: bob.run("ss", "-Hlnt", "sport = :5201"), 5, "iperf3 to listen")
+    say("The key is renewed every two minutes; here every six seconds, while a stream runs.")
+    show(alice, "wgpy status", only=r"resistance")
     show(alice, "iperf3 -c 10.0.0.2 -t 9 -i 3 -f g", only=r"sec|Transfer")
+    show(alice, "wgpy status", only=r"resistance")
+    say("Younger than the stream was long: it was replaced meanwhile, and the stream did not notice.")
     show(alice, "wg show")
     show(alice, "wgpy status")
 
@@ -109,6 +116,11 @@ def run(host: Namespace, command: str) -> str:
     if done.returncode != 0:
         raise SystemExit(f"demo: {command}: exit {done.returncode}\n{done.stdout}{done.stderr}")
     return done.stdout + done.stderr
+
+
+def say(text: str) -> None:
+    """A word to the reader."""
+    print(f"\n\033[3m# {text}\033[0m", flush=True)
 
 
 def show(host: Namespace, command: str, only: str = "") -> None:

@@ -57,22 +57,26 @@ def psk(tmp_path: Path, hosts: tuple[Namespace, Namespace]) -> Path:
     return path
 
 
-def mixed(
-    hosts: tuple[Namespace, Namespace],
-    tmp_path: Path,
-    kind: Foreign,
-    ours: RosenpassPair,
-    theirs: RosenpassPair,
-    environment: Mapping[str, str] = FAST,
-) -> Mixed:
-    """Two ends, not yet started."""
-    for program in (kind.path, Path(NewestWireguardGoPeer.program)):
-        if not program.exists():
-            pytest.skip(f"needs {program.name}: make interop builds it")
-    return Mixed(
-        OurEnd(hosts[0], tmp_path / "we", ours, environment),
-        TheirEnd(hosts[1], tmp_path / "they", kind, theirs),
-    )
+Arrange = Callable[..., Mixed]
+
+
+@pytest.fixture
+def arrange(
+    hosts: tuple[Namespace, Namespace], pairs: dict[Foreign, list[RosenpassPair]], tmp_path: Path
+) -> Arrange:
+    """Makes the two ends, not yet started: the program of theirs, and who has the greater key."""
+
+    def make(kind: Foreign, greater: str = "we", environment: Mapping[str, str] = FAST) -> Mixed:
+        for program in (kind.path, Path(NewestWireguardGoPeer.program)):
+            if not program.exists():
+                pytest.skip(f"needs {program.name}: make interop builds it")
+        theirs, ours = pairs[kind] if greater == "we" else reversed(pairs[kind])
+        return Mixed(
+            OurEnd(hosts[0], tmp_path / "we", ours, environment),
+            TheirEnd(hosts[1], tmp_path / "they", kind, theirs),
+        )
+
+    return make
 
 
 def start_netbird_like(m: Mixed, psk: Path | None, policy: str, order: str) -> None:
@@ -153,15 +157,11 @@ def renews_under_traffic(m: Mixed, within: float = 20) -> None:
 @pytest.mark.parametrize("order", ["they-first", "we-first"])
 @pytest.mark.parametrize("greater", ["we", "they"])
 def test_netbird_like_peer_reaches_and_renews_a_post_quantum_session(
-    hosts: tuple[Namespace, Namespace],
-    pairs: dict[Foreign, list[RosenpassPair]],
-    tmp_path: Path,
+    arrange: Arrange,
     greater: str,
     order: str,
 ) -> None:
-    lesser_pair, greater_pair = pairs[GO]
-    ours, theirs = (greater_pair, lesser_pair) if greater == "we" else (lesser_pair, greater_pair)
-    m = mixed(hosts, tmp_path, GO, ours, theirs)
+    m = arrange(GO, greater)
     start_netbird_like(m, None, "strict", order)
     renews_under_traffic(m)
 
@@ -169,14 +169,11 @@ def test_netbird_like_peer_reaches_and_renews_a_post_quantum_session(
 @pytest.mark.parametrize("order", ["they-first", "we-first"])
 @pytest.mark.parametrize("calls", [True, False], ids=["both-call", "we-call"])
 def test_rosenpass_peer_outside_the_tunnel_reaches_and_renews_a_post_quantum_session(
-    hosts: tuple[Namespace, Namespace],
-    pairs: dict[Foreign, list[RosenpassPair]],
-    tmp_path: Path,
+    arrange: Arrange,
     calls: bool,
     order: str,
 ) -> None:
-    ours, theirs = pairs[RUST]
-    m = mixed(hosts, tmp_path, RUST, ours, theirs)
+    m = arrange(RUST, "they")
     m.they.calls = calls
     start_rust_like(m, None, "strict", order)
     renews_under_traffic(m)
@@ -189,25 +186,21 @@ def test_rosenpass_peer_outside_the_tunnel_reaches_and_renews_a_post_quantum_ses
     ids=["permissive", "permissive-psk", "strict-psk"],
 )
 def test_permissive_policy_and_a_secret_of_the_exchange_work_too(
-    hosts: tuple[Namespace, Namespace],
-    pairs: dict[Foreign, list[RosenpassPair]],
-    tmp_path: Path,
+    arrange: Arrange,
     psk: Path,
     kind: Foreign,
     with_psk: bool,
     policy: str,
 ) -> None:
-    theirs, ours = pairs[kind]
-    m = mixed(hosts, tmp_path, kind, ours, theirs)
+    m = arrange(kind)
     start_all(m, psk if with_psk else None, policy)
     renews_under_traffic(m)
 
 
 def test_a_configured_preshared_key_stands_in_for_the_seed_and_go_rosenpass_may_set_keys_itself(
-    hosts: tuple[Namespace, Namespace], pairs: dict[Foreign, list[RosenpassPair]], tmp_path: Path
+    arrange: Arrange,
 ) -> None:
-    theirs, ours = pairs[GO]
-    m = mixed(hosts, tmp_path, GO, ours, theirs)
+    m = arrange(GO)
     m.they.uses_own_output = True
     interim = preshared_key()
     m.they.start_wireguard(m.we.keys.public, interim)
@@ -221,30 +214,23 @@ def test_a_configured_preshared_key_stands_in_for_the_seed_and_go_rosenpass_may_
 @pytest.mark.parametrize("greater", ["we", "they"])
 @pytest.mark.parametrize("kind", [GO, RUST], ids=lambda kind: kind.name)
 def test_everybody_keeps_his_own_timers(
-    hosts: tuple[Namespace, Namespace],
-    pairs: dict[Foreign, list[RosenpassPair]],
-    tmp_path: Path,
+    arrange: Arrange,
     kind: Foreign,
     greater: str,
 ) -> None:
     """Nothing shortened: seven minutes, in which the roles change as they do in the field."""
-    lesser_pair, greater_pair = pairs[kind]
-    ours, theirs = (greater_pair, lesser_pair) if greater == "we" else (lesser_pair, greater_pair)
-    m = mixed(hosts, tmp_path, kind, ours, theirs, environment={})
+    m = arrange(kind, greater, environment={})
     start_all(m)
     renews_under_traffic(m, within=200)
 
 
 @pytest.mark.parametrize("kind", [GO, RUST], ids=lambda kind: kind.name)
 def test_what_they_send_before_the_first_key_is_refused(
-    hosts: tuple[Namespace, Namespace],
-    pairs: dict[Foreign, list[RosenpassPair]],
-    tmp_path: Path,
+    arrange: Arrange,
     kind: Foreign,
 ) -> None:
     """Their end has no gate: ours alone keeps the promise, for both directions."""
-    theirs, ours = pairs[kind]
-    m = mixed(hosts, tmp_path, kind, ours, theirs)
+    m = arrange(kind)
     m.they.start_wireguard(m.we.keys.public, m.seed())
     outside = {"RosenpassEndpoint": f"{THEIR_HOST}:9999"} if kind is RUST else {}
     m.we.up(m.they.wireguard.keys.public, RosenpassPublicKey=str(m.they.pair.public), **outside)
@@ -264,16 +250,12 @@ def test_what_they_send_before_the_first_key_is_refused(
 @pytest.mark.parametrize("greater", ["we", "they"])
 @pytest.mark.parametrize("kind", [GO, RUST], ids=lambda kind: kind.name)
 def test_a_killed_and_restarted_peer_comes_back(
-    hosts: tuple[Namespace, Namespace],
-    pairs: dict[Foreign, list[RosenpassPair]],
-    tmp_path: Path,
+    arrange: Arrange,
     kind: Foreign,
     greater: str,
     what: str,
 ) -> None:
-    lesser_pair, greater_pair = pairs[kind]
-    ours, theirs = (greater_pair, lesser_pair) if greater == "we" else (lesser_pair, greater_pair)
-    m = mixed(hosts, tmp_path, kind, ours, theirs)
+    m = arrange(kind, greater)
     start_all(m)
     m.await_quantum(within=20)
     assert m.they.exchange is not None
@@ -299,14 +281,11 @@ def test_a_killed_and_restarted_peer_comes_back(
 
 @pytest.mark.parametrize("kind", [GO, RUST], ids=lambda kind: kind.name)
 def test_when_their_exchange_ends_for_good_our_gate_closes_at_the_key_s_age_limit(
-    hosts: tuple[Namespace, Namespace],
-    pairs: dict[Foreign, list[RosenpassPair]],
-    tmp_path: Path,
+    arrange: Arrange,
     kind: Foreign,
 ) -> None:
     """WireGuard alone would go on under the last key for ever; ten minutes are twelve seconds here."""
-    theirs, ours = pairs[kind]
-    m = mixed(hosts, tmp_path, kind, ours, theirs, {**FAST, "WGPY_TIMINGS": "pq_key_max_age=12"})
+    m = arrange(kind, environment={**FAST, "WGPY_TIMINGS": "pq_key_max_age=12"})
     start_all(m)
     m.await_quantum(within=20)
     assert m.they.exchange is not None

@@ -59,6 +59,18 @@ def test_host_id_is_socket_address_port_and_scope() -> None:
     assert len({six.host_id(), replace(six, port=2).host_id(), replace(six, scope_id=8).host_id()}) == 3
 
 
+def cookie_demanded() -> tuple[End, End, SendMessage, SendMessage]:
+    """Two ends, the second under load; the first one's InitHello and what it was answered."""
+    a, b = make_pair()
+    overload(b)
+    exhaust(b)
+    a.server.initiate(a.peer, START)
+    (hello,) = sends(a.server.take_actions())
+    b.server.receive(hello.datagram, a.address, START)
+    (reply,) = sends(b.server.take_actions())
+    return a, b, hello, reply
+
+
 def test_without_load_no_cookie_is_looked_at() -> None:
     a, b = make_pair()
     a.server.initiate(a.peer, START)
@@ -68,13 +80,7 @@ def test_without_load_no_cookie_is_looked_at() -> None:
 
 
 def test_under_load_an_init_hello_costs_a_cookie_and_then_passes() -> None:
-    a, b = make_pair()
-    overload(b)
-    exhaust(b)
-    a.server.initiate(a.peer, START)
-    (hello,) = sends(a.server.take_actions())
-    b.server.receive(hello.datagram, a.address, START)
-    (reply,) = sends(b.server.take_actions())
+    a, b, hello, reply = cookie_demanded()
     assert reply.datagram[0] == 0x86
     assert len(reply.datagram) == len(hello.datagram), "never more bytes than were asked with"
     assert b.server.decapsulations == 0
@@ -89,26 +95,15 @@ def test_under_load_an_init_hello_costs_a_cookie_and_then_passes() -> None:
 
 
 def test_a_cookie_of_another_address_does_not_pass() -> None:
-    a, b = make_pair()
-    overload(b)
-    exhaust(b)
-    a.server.initiate(a.peer, START)
-    (hello,) = sends(a.server.take_actions())
-    b.server.receive(hello.datagram, a.address, START)
-    a.server.receive(sends(b.server.take_actions())[0].datagram, b.address, START)
+    a, b, _, reply = cookie_demanded()
+    a.server.receive(reply.datagram, b.address, START)
     (again,) = sends(a.server.take_actions())
     b.server.receive(again.datagram, replace(a.address, port=1), START)
     assert sends(b.server.take_actions())[0].datagram[0] == 0x86
 
 
 def test_a_cookie_reply_to_another_message_or_twice_is_refused() -> None:
-    a, b = make_pair()
-    overload(b)
-    exhaust(b)
-    a.server.initiate(a.peer, START)
-    (hello,) = sends(a.server.take_actions())
-    b.server.receive(hello.datagram, a.address, START)
-    (reply,) = sends(b.server.take_actions())
+    a, b, _, reply = cookie_demanded()
     forged = bytearray(reply.datagram)
     forged[40] ^= 1
     a.server.receive(bytes(forged), b.address, START)

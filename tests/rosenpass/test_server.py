@@ -30,6 +30,25 @@ def start(a: End, now: Instant = START) -> None:
     a.server.initiate(a.peer, now)
 
 
+def at_resp_hello() -> tuple[End, End, SendMessage]:
+    """Two ends, and the RespHello of the second that waits to be carried."""
+    a, b = make_pair()
+    start(a)
+    step(a, b)
+    (message,) = sends(b.server.take_actions())
+    return a, b, message
+
+
+def at_init_conf() -> tuple[End, End, SendMessage]:
+    """Two ends, and the InitConf of the first that waits to be carried."""
+    a, b = make_pair()
+    start(a)
+    step(a, b)
+    step(b, a)
+    (message,) = sends(a.server.take_actions())
+    return a, b, message
+
+
 def refuses(end: End, datagram: bytes, source: End, why: str, now: Instant = START) -> None:
     end.server.take_actions()
     before, counted = snapshot(end.server), end.server.refused[why]
@@ -148,20 +167,14 @@ def test_rhr_init_hello_changes_nothing_but_the_biscuit_counter() -> None:
 def test_resp_hello_changed_on_the_way_is_refused_and_the_real_one_still_works(
     label: str, offset: int
 ) -> None:
-    a, b = make_pair()
-    start(a)
-    step(a, b)
-    (message,) = sends(b.server.take_actions())
+    a, b, message = at_resp_hello()
     refuses(a, flip(message.datagram, offset, a, b), b, "AuthenticationError")
     a.server.receive(message.datagram, b.address, START)
     assert isinstance(a.server.take_actions()[0], KeyExchanged)
 
 
 def test_rhi2_resp_hello_to_no_handshake_is_refused() -> None:
-    a, b = make_pair()
-    start(a)
-    step(a, b)
-    (message,) = sends(b.server.take_actions())
+    a, b, message = at_resp_hello()
     refuses(a, flip(message.datagram, 8, a, b), b, "StateError")
     a.server.receive(message.datagram, b.address, START)
     refuses(a, message.datagram, b, "StateError")
@@ -173,22 +186,14 @@ def test_rhi2_resp_hello_to_no_handshake_is_refused() -> None:
 def test_init_conf_changed_on_the_way_is_refused_and_the_real_one_still_works(
     label: str, offset: int
 ) -> None:
-    a, b = make_pair()
-    start(a)
-    step(a, b)
-    step(b, a)
-    (message,) = sends(a.server.take_actions())
+    a, b, message = at_init_conf()
     refuses(b, flip(message.datagram, offset, b, a), a, "AuthenticationError")
     b.server.receive(message.datagram, a.address, START)
     assert isinstance(b.server.take_actions()[0], KeyExchanged)
 
 
 def test_icr5_an_init_conf_older_than_the_last_is_a_replay() -> None:
-    a, b = make_pair()
-    start(a)
-    step(a, b)
-    step(b, a)
-    (first,) = sends(a.server.take_actions())
+    a, b, first = at_init_conf()
     a.server._start(a.server._peers.by_id(a.peer), START)
     step(a, b)
     step(b, a)
@@ -212,11 +217,7 @@ def test_icr7_accepting_an_init_conf_ends_the_own_handshake() -> None:
 
 
 def test_the_same_init_conf_again_is_answered_from_the_cache_without_a_key() -> None:
-    a, b = make_pair()
-    start(a)
-    step(a, b)
-    step(b, a)
-    (message,) = sends(a.server.take_actions())
+    a, b, message = at_init_conf()
     b.server.receive(message.datagram, a.address, START)
     _, first = b.server.take_actions()
     b.server.receive(message.datagram, b.address, later(119_000))
@@ -270,11 +271,7 @@ def test_a_removed_peer_is_forgotten_under_every_name() -> None:
 
 
 def test_a_peer_added_again_does_not_take_an_init_conf_of_its_former_life() -> None:
-    a, b = make_pair()
-    start(a)
-    step(a, b)
-    step(b, a)
-    (message,) = sends(a.server.take_actions())
+    a, b, message = at_init_conf()
     b.server.receive(message.datagram, a.address, START)
     b.server.take_actions()
     config = PeerConfig(a.spk, bytes(b.server._peers.by_id(b.peer).psk))
@@ -284,11 +281,7 @@ def test_a_peer_added_again_does_not_take_an_init_conf_of_its_former_life() -> N
 
 
 def test_a_changed_psk_ends_handshakes_made_with_the_old_one() -> None:
-    a, b = make_pair()
-    start(a)
-    step(a, b)
-    step(b, a)
-    (message,) = sends(a.server.take_actions())
+    a, b, message = at_init_conf()
     b.server.change_peer(b.peer, PeerConfig(a.spk, b"n" * 32), START)
     refuses(b, message.datagram, a, "ReplayError")
     a.server.change_peer(a.peer, PeerConfig(b.spk, b"n" * 32, reachable=True), START)
