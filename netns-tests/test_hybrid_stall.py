@@ -3,8 +3,8 @@
     h1: a 10.7.0.1 ═ 10.99.0.1 ─── 10.99.0.2 ═ 10.7.0.2 b: h2
 
 The device is asked over its socket, again and again; each answer comes from the loop, so the longest wait for
-one bounds the longest stall. The processes are given priority over whoever else uses the machine, and the
-same is measured without exchanges beside it.
+one bounds the longest stall. The processes are given priority over whoever else uses the machine; where it is
+too long all the same, it is measured without exchanges too.
 """
 
 import os
@@ -65,13 +65,13 @@ def measure(directory: Path, environment: dict[str, str]) -> tuple[float, int]:
 @pytest.mark.timeout(300)
 def test_an_exchange_never_stalls_the_event_loop(tmp_path: Path) -> None:
     for turn in range(TRIES):  # somebody else's moment on the processor looks the same as a stall of ours
-        calm, _ = measure(tmp_path / f"calm{turn}", {})
         stall, rotations = measure(tmp_path / f"rotating{turn}", ROTATING)
-        print(
-            f"\nlongest wait for the event loop: {stall * 1000:.1f} ms in {rotations} exchanges,"
-            f" {calm * 1000:.1f} ms without any"
-        )
+        print(f"\nlongest wait for the event loop: {stall * 1000:.1f} ms in {rotations} exchanges")
         assert rotations >= 4
-        if stall <= max(STALL_S, calm):
+        if stall <= STALL_S:
+            return
+        calm, _ = measure(tmp_path / f"calm{turn}", {})
+        print(f"{calm * 1000:.1f} ms without any")
+        if stall <= calm:
             return
     pytest.fail(f"in {TRIES} tries never below {STALL_S * 1000:.0f} ms")
