@@ -58,9 +58,8 @@ class Capture:
     def __enter__(self) -> Self:
         self._directory = tempfile.TemporaryDirectory(prefix="wgpy-capture-")
         self._file = Path(self._directory.name) / "capture.pcap"
+        self._file.parent.chmod(0o777)  # tcpdump opens it as another user; Ubuntu's dies of `-Z root`
         options = [
-            "-Z",
-            "root",
             "--immediate-mode",
             "-U",
             "-n",
