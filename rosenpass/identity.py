@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from .constants import HashVariant
+from .constants import COOKIE_LEN, MAC_LEN, HashVariant
 from .hash_domains import COOKIE_DOMAINS, DOMAINS
 from .kem import STATIC_CIPHERTEXT_LENS, EphemeralKem, Kem, StaticKem, StaticSecretKey
 from .randomness import RandomBytes
@@ -44,6 +44,10 @@ class KeyHashes:
     @cached_property
     def _biscuit_ad(self) -> bytes:
         return self.domains.hash(self.domains.biscuit_ad, self.spk)
+
+    def seal(self, payload: bytes) -> bytes:
+        """Add the mac that the owner looks for, and an empty cookie."""
+        return payload + self.domains.hash(self.mac_key, payload)[:MAC_LEN] + bytes(COOKIE_LEN)
 
     def biscuit_ad(self, sidi: bytes, sidr: bytes) -> bytes:
         """Additional data of the owner's biscuit for this handshake."""

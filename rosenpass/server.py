@@ -13,13 +13,12 @@ import hmac
 from collections import Counter
 
 from . import collision, initiator, responder, timers
-from .actions import Action, KeyConfirmed, KeyExchanged, KeyStale, SendMessage
+from .actions import Action, KeyConfirmed, KeyStale, SendMessage
 from .addresses import Address
 from .admission import Admission
 from .agenda import Agenda
 from .biscuit import BiscuitKeys
 from .constants import (
-    COOKIE_LEN,
     DEFAULT_TIMERS,
     KEY_LEN,
     MAC_LEN,
@@ -31,12 +30,12 @@ from .constants import (
     Timers,
     suite_of,
 )
-from .cookie import CookieValue, cookie_field
+from .cookie import CookieValue
 from .erasure import wipe
 from .errors import AuthenticationError, Overloaded, RemoteError, RosenpassError, StateError
 from .hash_domains import DOMAINS
 from .identity import Kems, KeyHashes, StaticIdentity
-from .initiator import AwaitingEmptyData, AwaitingRespHello, HeldBack, InitiatorHandshake
+from .initiator import AwaitingRespHello, HeldBack, InitiatorHandshake
 from .load import RateLimiter
 from .msgs import (
     CookieReply,
@@ -48,9 +47,9 @@ from .msgs import (
     RespHello,
     classify,
 )
+from .outgoing import Outgoing
 from .peers import CachedResponse, Initiative, Peer, PeerConfig, PeerId, Peers, PeerStatus
 from .randomness import RandomBytes
-from .renewal import session_of
 from .retransmission import Retransmission
 from .timers import Due
 
@@ -81,6 +80,7 @@ class CryptoServer:
         self._response_key = bytearray(random(KEY_LEN))
         self._biscuits = BiscuitKeys(random, timers)
         self._admission = Admission(random, timers)
+        self._own = Outgoing(identity, random, kems, timers, self._peers, self._actions)
         # A forged RespHello costs two decapsulations. The honest one is one for each InitHello sent.
         self._answers = RateLimiter(per_second=4, burst=8)
 
@@ -112,7 +112,8 @@ class CryptoServer:
 
     def take_actions(self) -> list[Action]:
         """Return what is to be done since the last call, in order."""
-        taken, self._actions = self._actions, []
+        taken = self._actions.copy()
+        self._actions.clear()
         return taken
 
     def measured(self, duration_ns: int) -> None:
@@ -189,7 +190,7 @@ class CryptoServer:
             self._run_timers(peer, now)
         elif not isinstance(peer.handshake.phase, HeldBack):
             peer.handshake.retransmission = Retransmission.start(now, self._random, self._timers)
-            self._send_handshake(peer, peer.handshake, now)
+            self._own.send(peer, peer.handshake, now)
         self._reschedule(peer)
 
     def status(self, peer_id: PeerId) -> PeerStatus:
@@ -262,7 +263,7 @@ class CryptoServer:
         )
         if peer.handshake is not None:
             peer.handshake.peer_initiates = True
-        self._actions.append(SendMessage(peer.id, source, _seal(answer.pack(), peer.hashes)))
+        self._actions.append(SendMessage(peer.id, source, peer.hashes.seal(answer.pack())))
 
     def _resp_hello(self, envelope: Envelope, suite: Suite, source: Address, now: Instant) -> None:
         message = RespHello.unpack(envelope.wire)
@@ -278,7 +279,7 @@ class CryptoServer:
         handshake.enter(held)
         self._peers.set_endpoint(peer, source)
         if release_at <= now:
-            self._release(peer, handshake, now)
+            self._own.release(peer, handshake, now)
         self._reschedule(peer)
 
     def _init_conf(self, envelope: Envelope, variant: HashVariant, source: Address, now: Instant) -> None:
@@ -291,7 +292,7 @@ class CryptoServer:
         accepted = responder.consume_init_conf(
             self._identity, self._peers, self._biscuits, variant, message, now
         )
-        reply = _seal(responder.create_empty_data(accepted, message.sidi).pack(), accepted.peer.hashes)
+        reply = accepted.peer.hashes.seal(responder.create_empty_data(accepted, message.sidi).pack())
         wipe(accepted.txkr)
         self._enter_live_as_responder(accepted, source, now)
         self._peers.set_response(accepted.peer, CachedResponse(digest, reply, now))
@@ -323,32 +324,7 @@ class CryptoServer:
         # resends only the first is answered at once, so nobody is flooded by way of us.
         if not handshake.retransmission.is_hurried:
             handshake.retransmission.is_hurried = True
-            self._send_handshake(peer, handshake, now)
-
-    # Steps of a handshake.
-
-    def _start(self, peer: Peer, now: Instant) -> None:
-        sidi = self._random(SID_LEN)  # IHI2
-        while self._peers.has_sidi(sidi):
-            sidi = self._random(SID_LEN)
-        phase, message = initiator.create_init_hello(self._identity, peer, self._kems, sidi)
-        retransmission = Retransmission.start(now, self._random, self._timers)
-        handshake = InitiatorHandshake(sidi, now, phase, _seal(message.pack(), peer.hashes), retransmission)
-        self._peers.set_handshake(peer, handshake)
-        peer.initiate_at = None
-        self._send_handshake(peer, handshake, now)
-
-    def _release(self, peer: Peer, handshake: InitiatorHandshake, now: Instant) -> None:
-        """Send InitConf; only now the key exists for this end."""
-        held = handshake.phase
-        if not isinstance(held, HeldBack):
-            raise TypeError("there is no InitConf to release")
-        handshake.sealed = _seal(held.init_conf.pack(), peer.hashes)
-        handshake.retransmission = Retransmission.start(now, self._random, self._timers)
-        handshake.enter(AwaitingEmptyData(held.txkr, now))
-        self._exchanged(peer, held.osk, Role.INITIATOR, now)
-        collision.init_conf_sent(peer)
-        self._send_handshake(peer, handshake, now)
+            self._own.send(peer, handshake, now)
 
     def _enter_live_as_responder(
         self, accepted: responder.AcceptedInitConf, source: Address, now: Instant
@@ -359,33 +335,7 @@ class CryptoServer:
         self._peers.set_handshake(peer, None)  # ICR7
         self._peers.set_endpoint(peer, source)
         peer.initiate_at = collision.settle_time(peer, now, self._random, self._timers) if crossed else None
-        self._exchanged(peer, accepted.osk, Role.RESPONDER, now)
-
-    def _exchanged(self, peer: Peer, osk: bytearray, role: Role, now: Instant) -> None:
-        session = session_of(role, peer.config.initiative, now, self._random, self._timers)
-        expected = (at for at in (session.expected_at, peer.initiate_at) if at is not None)
-        peer.session = session
-        self._actions.append(KeyExchanged(peer.id, osk, role, min(expected)))
-
-    def _send_handshake(self, peer: Peer, handshake: InitiatorHandshake, now: Instant) -> None:
-        """Send the message that waits for an answer, with the cookie we have.
-
-        The address learned from the peer comes first; every second InitHello tries the configured endpoint.
-        """
-        to_configured = peer.endpoint is None or (
-            peer.config.reachable
-            and isinstance(handshake.phase, AwaitingRespHello)
-            and handshake.sent % 2 == 1
-        )
-        datagram = handshake.sealed
-        if peer.cookie is not None and peer.cookie.is_live(now, self._timers):
-            before = Envelope(datagram).before_cookie
-            datagram = before + cookie_field(peer.cookie.value, before)
-        handshake.sent += 1
-        resolve = to_configured and not handshake.resolved
-        handshake.resolved |= to_configured
-        destination = None if to_configured else peer.endpoint
-        self._actions.append(SendMessage(peer.id, destination, datagram, resolve))
+        self._own.exchanged(peer, accepted.osk, Role.RESPONDER, now)
 
     # Timers.
 
@@ -410,13 +360,13 @@ class CryptoServer:
                 self._peers.set_handshake(peer, None)
                 peer.initiate_at = self._restart_time(peer, now)
             case Due.RELEASE, InitiatorHandshake() as handshake:
-                self._release(peer, handshake, now)
+                self._own.release(peer, handshake, now)
             case Due.RESEND, InitiatorHandshake() as handshake:
                 handshake.retransmission.advance(now, self._random, self._timers)
-                self._send_handshake(peer, handshake, now)
+                self._own.send(peer, handshake, now)
             case Due.START | Due.RESTART, _:
                 # RESTART: the responder lost its biscuit keys, or answers no InitConf twice.
-                self._start(peer, now)
+                self._own.start(peer, now)
 
     def _restart_time(self, peer: Peer, now: Instant) -> Instant | None:
         return None if peer.config.initiative is Initiative.NEVER else now
@@ -426,11 +376,6 @@ class CryptoServer:
 
     def _response_digest(self, envelope: Envelope) -> bytes:
         return hashlib.shake_256(bytes(self._response_key) + envelope.before_cookie).digest(16)
-
-
-def _seal(payload: bytes, receiver: KeyHashes) -> bytes:
-    """Add mac and an empty cookie."""
-    return payload + receiver.domains.hash(receiver.mac_key, payload)[:MAC_LEN] + bytes(COOKIE_LEN)
 
 
 def _require_suite(peer: Peer, suite: Suite) -> None:

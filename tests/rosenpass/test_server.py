@@ -194,7 +194,7 @@ def test_init_conf_changed_on_the_way_is_refused_and_the_real_one_still_works(
 
 def test_icr5_an_init_conf_older_than_the_last_is_a_replay() -> None:
     a, b, first = at_init_conf()
-    a.server._start(a.server._peers.by_id(a.peer), START)
+    a.server._own.start(a.server._peers.by_id(a.peer), START)
     step(a, b)
     step(b, a)
     step(a, b)
@@ -203,7 +203,7 @@ def test_icr5_an_init_conf_older_than_the_last_is_a_replay() -> None:
 
 def test_icr7_accepting_an_init_conf_ends_the_own_handshake() -> None:
     a, b = make_pair()
-    b.server._start(b.server._peers.by_id(b.peer), START)
+    b.server._own.start(b.server._peers.by_id(b.peer), START)
     b.server.take_actions()
     start(a)
     step(a, b)
@@ -463,13 +463,13 @@ def test_an_init_hello_that_comes_to_nothing_leaves_no_secret() -> None:
             return public, secret
 
     a, _ = make_pair()
-    kems = a.server._kems
+    kems = a.server._own._kems
     draw = seeded_bytes("failing")
-    a.server._kems = Kems({188: Failing(188, 64, draw)}, Failing(768, 800, draw))
+    a.server._own._kems = Kems({188: Failing(188, 64, draw)}, Failing(768, 800, draw))
     with pytest.raises(MemoryError):
         start(a)
     assert len(made) == 1
     assert not any(made[0])
-    a.server._kems = kems
+    a.server._own._kems = kems
     start(a)
     assert len(sends(a.server.take_actions())) == 1
