@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Thread
@@ -25,25 +25,23 @@ sys.path.insert(0, str(HERE.parent / "netns-tests"))
 
 from floods import (  # noqa: E402
     EXTRA_KINDS,
+    HYBRID_KINDS,
     KINDS,
     PER_SECOND,
+    Attacked,
     Flood,
     LoopWatch,
+    attacked,
+    attacked_hybrid,
     build_generator,
-    drops_of,
-    newcomer_of,
-    scene,
-    shake_hands,
-    stranger_of,
 )
 from lab import LabError  # noqa: E402
 from run import human, machine  # noqa: E402
 from trials import GIGA, iperf3  # noqa: E402
-from tunnel import Tunnel, tunnel  # noqa: E402
-from wgpeer import Peer, by_name  # noqa: E402
+from wgpeer import Peer, WgpyPeer, by_name  # noqa: E402
 
 CALM = "no flood"
-ALL_KINDS = {**KINDS, **EXTRA_KINDS}
+ALL_KINDS = {**KINDS, **HYBRID_KINDS, **EXTRA_KINDS}
 LATEST_S = 30.0
 
 
@@ -53,7 +51,7 @@ class Run:
 
     reached: float  # datagrams a second
     gbits: float
-    handshake_s: float  # more than LATEST_S: never
+    handshake_s: float  # inf: not within LATEST_S
     growth_mib: float
     stall_ms: float
     drops: dict[str, int]
@@ -66,7 +64,7 @@ def main() -> int:
         if missing := by_name(name).missing():
             print(f"bench: {name} is not there: {missing}", file=sys.stderr)
             return 1
-    kinds = options.only or [CALM, *KINDS]
+    kinds = options.only or [CALM, *KINDS, *HYBRID_KINDS]
     results: dict[str, dict[str, list[Run]]] = defaultdict(lambda: defaultdict(list))
     with tempfile.TemporaryDirectory() as directory:
         program = build_generator(Path(directory))
@@ -93,55 +91,51 @@ def arguments() -> argparse.Namespace:
 
 def measure(kind: type[Peer], flood: str, program: Path, options: argparse.Namespace) -> Run:
     with ExitStack() as stack:
-        t = stack.enter_context(tunnel(kind, subject=kind))
-        stranger = stack.enter_context(stranger_of(t.h1))
-        newcomer = stack.enter_context(newcomer_of(t, kind))
-        made = stack.enter_context(scene(t, stranger))
-        t.subject.ping(t.other.address4)
-        iperf3(t.h1, t.h2, t.other.address4, 1, "-R")  # what a first use costs is no growth
+        if flood in HYBRID_KINDS and kind is WgpyPeer:
+            directory = stack.enter_context(tempfile.TemporaryDirectory())
+            at = stack.enter_context(attacked_hybrid(Path(directory)))
+        else:
+            at = stack.enter_context(attacked(kind))
+        iperf3(at.h1, at.h2, at.target, 1, "-R")  # what a first use costs is no growth
         if flood == CALM:
-            return observe(t, newcomer, None, options)
+            return observe(at, None, options)
         what = ALL_KINDS[flood]
-        datagrams = what.make(made)
-        return observe(
-            t,
-            newcomer,
-            Flood(stranger, program, datagrams, per_second=options.per_second, spoofed=what.spoofed),
-            options,
+        made = Flood(
+            at.stranger,
+            program,
+            what.make(at),
+            port=at.port,
+            per_second=options.per_second,
+            spoofed=what.spoofed,
         )
+        return observe(at, made, options)
 
 
-def observe(t: Tunnel, newcomer: Peer, flood: Flood | None, options: argparse.Namespace) -> Run:
-    process = t.subject.process
-    assert process is not None
-    resident, before, took = process.resident_bytes(), drops_of(t.subject), [LATEST_S]
+def observe(at: Attacked, flood: Flood | None, options: argparse.Namespace) -> Run:
+    resident, before, took = at.resident_bytes(), at.drops(), [float("inf")]
 
     def join() -> None:
-        try:
-            took.append(shake_hands(newcomer, t, LATEST_S))
-        except LabError:
-            took.append(float("inf"))
+        with suppress(LabError):
+            took.append(at.time_to_join(LATEST_S))
 
-    with ExitStack() as stack:
-        if flood is not None:
-            stack.enter_context(flood)
+    with flood or nullcontext():
         time.sleep(0.3)
         joining = Thread(target=join)
         joining.start()
         try:
-            end = iperf3(t.h1, t.h2, t.other.address4, options.seconds, "-R")
+            end = iperf3(at.h1, at.h2, at.target, options.seconds, "-R")
             gbits = end["sum_received"]["bits_per_second"] / GIGA
         except LabError:  # it could not even be told to stop
             gbits = 0.0
         joining.join()
-        with LoopWatch(t.subject) as watch:
+        with LoopWatch(at) as watch:
             time.sleep(1.5)
-    after = drops_of(t.subject)
+    after = at.drops()
     return Run(
         reached=flood.sent.per_second if flood else 0.0,
         gbits=gbits,
         handshake_s=took[-1],
-        growth_mib=(process.resident_bytes() - resident) / 2**20,
+        growth_mib=(at.resident_bytes() - resident) / 2**20,
         stall_ms=watch.longest * 1000,
         drops={name: grown for name, count in after.items() if (grown := count - before.get(name, 0)) > 20},
     )

@@ -18,20 +18,27 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from handmade import HandmadePeer, junk_initiation, mac1_key, udp, with_macs
-from lab import Namespace, Process, connect
-from tunnel import Tunnel
-from wgpeer import PORT, Peer, Remote, WgpyPeer
+from handmade import HandmadePeer, Session, junk_initiation, mac1_key, udp, with_macs
+from hybrid import End, hybrid, key_pair, up_together, wait_for_yes
+from lab import PAGE_SIZE, Namespace, Process, connect, wait_until
+from tunnel import tunnel
+from wgpeer import PORT, Peer, Remote
+
+from rosenpass.constants import COOKIE_LEN, DEFAULT_SUITE, MAC_LEN
+from rosenpass.identity import KeyHashes
+from rosenpass.msgs import TRAILER_LEN, MessageType
 
 PER_SECOND = 200_000
 TARGET, STRANGER, NEWCOMER = "10.98.0.1", "10.98.0.2", "10.97.0.2"
 SPOOFED, SPOOFED_COUNT = "10.128.0.1", 60_000
+EXCHANGE_PORT = 51821
+INIT_HELLO_LEN = 904 + 188
 GENERATOR = Path(__file__).with_name("flood.c")
 FLAGS = ("-std=gnu11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Werror")
 
@@ -115,56 +122,130 @@ def stranger_of(h1: Namespace) -> Iterator[Namespace]:
         yield h3
 
 
-@contextmanager
-def newcomer_of(t: Tunnel, kind: type[Peer]) -> Iterator[Peer]:
-    """A second peer, configured on the subject and up, that has not been told of the subject yet."""
-    with Namespace("h4") as h4:
-        connect(t.h1, "eth2", h4, "eth0")
-        t.h1.add_address("eth2", "10.97.0.1/24")
-        h4.add_address("eth0", f"{NEWCOMER}/24")
-        peer = kind(h4, ("10.7.1.2/16",))
-        peer.start()
-        t.subject.wg("peer", peer.keys.public, "allowed-ips", "10.7.1.2/32")
-        t.h1.ip("route replace 10.7.1.2/32 dev wg0")
-        yield peer
-
-
-def shake_hands(newcomer: Peer, t: Tunnel, within: float) -> float:
-    """Tell the newcomer of the subject; seconds until the first answer came through."""
-    begun = time.monotonic()
-    newcomer.configure([Remote(t.subject.keys.public, ["10.7.0.0/24"], f"10.97.0.1:{PORT}")])
-    newcomer.ping(t.subject.address4, within=within)
-    return time.monotonic() - begun
-
-
 @dataclass
-class Scene:
-    """What a flood is made against."""
+class Attacked:
+    """What a flood is made against: a tunnel's end on h1, and who shall get in meanwhile.
 
-    t: Tunnel
+    Attributes:
+        target: the other end's address inside the tunnel.
+        pid: the attacked process.
+        ask: puts one request to its socket.
+        join: starts the newcomer's first handshake; it is through when `joined`.
+        port: where the flood goes.
+        public: the attacked end's WireGuard key.
+        other_public: a key that is not the attacked end's.
+        hand: a configured peer made by hand, at the stranger's address.
+    """
+
+    h1: Namespace
+    h2: Namespace
     stranger: Namespace
-    hand: HandmadePeer  # a configured peer, made by hand, at the stranger's address
+    target: str
+    pid: int
+    ask: Callable[[str], str]
+    join: Callable[[], object]
+    joined: Callable[[], bool]
+    port: int
+    public: bytes
+    other_public: bytes
+    hand: HandmadePeer | None = None
 
-    @property
-    def public(self) -> bytes:
-        return base64.b64decode(self.t.subject.keys.public)
+    def drops(self) -> dict[str, int]:
+        """wgpy's counters of what went no further; other programs have none."""
+        first = self.ask("wgpy=1").partition("\n")[0]
+        return dict(json.loads(first.removeprefix("status="))["drops"]) if "status=" in first else {}
+
+    def resident_bytes(self) -> int:
+        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * PAGE_SIZE
+
+    def time_to_join(self, within: float) -> float:
+        """Seconds until the newcomer's first answer came through."""
+        begun = time.monotonic()
+        self.join()
+        wait_until(self.joined, within, "the newcomer's session")
+        return time.monotonic() - begun
 
 
 @contextmanager
-def scene(t: Tunnel, stranger: Namespace) -> Iterator[Scene]:
-    with ExitStack() as stack:
-        hand = HandmadePeer(stranger, (TARGET, PORT), t.subject.keys.public, STRANGER)
-        stack.callback(hand.close)
-        t.subject.wg("peer", hand.keys.public, "allowed-ips", "10.7.2.0/24")
-        yield Scene(t, stranger, hand)
+def _newcomer_host(h1: Namespace) -> Iterator[Namespace]:
+    with Namespace("h4") as h4:
+        connect(h1, "eth2", h4, "eth0")
+        h1.add_address("eth2", "10.97.0.1/24")
+        h4.add_address("eth0", f"{NEWCOMER}/24")
+        yield h4
 
 
-def random_bytes(_: Scene) -> Datagrams:
+@contextmanager
+def attacked(kind: type[Peer]) -> Iterator[Attacked]:
+    """A tunnel between two of this kind, and a newcomer that its subject knows but not the place of."""
+    with (
+        tunnel(kind, subject=kind) as t,
+        stranger_of(t.h1) as stranger,
+        _newcomer_host(t.h1) as h4,
+        closing(HandmadePeer(stranger, (TARGET, PORT), t.subject.keys.public, STRANGER)) as hand,
+    ):
+        newcomer = kind(h4, ("10.7.1.2/16",))
+        newcomer.start()
+        for public, inside in ((newcomer.keys.public, "10.7.1.2/32"), (hand.keys.public, "10.7.2.0/24")):
+            t.subject.wg("peer", public, "allowed-ips", inside)
+            t.h1.ip(f"route replace {inside} dev wg0")
+        t.subject.ping(t.other.address4)
+        known = [Remote(t.subject.keys.public, ["10.7.0.0/24"], f"10.97.0.1:{PORT}")]
+        assert t.subject.process is not None
+        yield Attacked(
+            h1=t.h1,
+            h2=t.h2,
+            stranger=stranger,
+            target=t.other.address4,
+            pid=t.subject.process.pid,
+            ask=lambda request: ask(t.h1, request),
+            join=lambda: newcomer.configure(known),
+            joined=lambda: h4.ok("ping", "-n", "-c1", "-W1", t.subject.address4),
+            port=PORT,
+            public=base64.b64decode(t.subject.keys.public),
+            other_public=base64.b64decode(t.other.keys.public),
+            hand=hand,
+        )
+
+
+@contextmanager
+def attacked_hybrid(directory: Path) -> Iterator[Attacked]:
+    """The same with Rosenpass outside the tunnel; the attacked end only answers the newcomer."""
+    with (
+        hybrid(directory) as (a, b),
+        stranger_of(a.host) as stranger,
+        _newcomer_host(a.host) as h4,
+    ):
+        c = End(h4, 3, directory / "end3", pair=key_pair(3))
+        c.peers = [a.far(f"10.97.0.1:{PORT}")]
+        a.peers.append(c.far())
+        a.peers[0].extra = f"RosenpassEndpoint = 10.99.0.2:{EXCHANGE_PORT}"
+        a.peers[1].extra = "RosenpassEndpoint = none"
+        b.peers[0].extra = f"RosenpassEndpoint = 10.99.0.1:{EXCHANGE_PORT}"
+        c.peers[0].extra = f"RosenpassEndpoint = 10.97.0.1:{EXCHANGE_PORT}"
+        up_together(a, b)
+        wait_for_yes(a, b)
+        yield Attacked(
+            h1=a.host,
+            h2=b.host,
+            stranger=stranger,
+            target=b.address4,
+            pid=a.device_process,
+            ask=a.ask,
+            join=c.up,
+            joined=lambda: c.quantum() == "yes",
+            port=EXCHANGE_PORT,
+            public=(key_pair(1) / "pqpk").read_bytes(),
+            other_public=(key_pair(2) / "pqpk").read_bytes(),
+        )
+
+
+def random_bytes(_: Attacked) -> Datagrams:
     lengths = (1, 31, 32, 64, 92, 148, 400, 1400)
     return [os.urandom(length) for length in lengths for _ in range(64)]
 
 
-def valid_lengths(_: Scene) -> Datagrams:
+def valid_lengths(_: Attacked) -> Datagrams:
     """Types and lengths right, nothing else."""
     lengths = {1: 148, 2: 92, 3: 64, 4: 148}
     return [
@@ -174,67 +255,83 @@ def valid_lengths(_: Scene) -> Datagrams:
     ]
 
 
-def wrong_mac1(scene: Scene) -> Datagrams:
-    return [junk_initiation(base64.b64decode(scene.t.other.keys.public), index) for index in range(1024)]
+def wrong_mac1(at: Attacked) -> Datagrams:
+    return [junk_initiation(at.other_public, index) for index in range(1024)]
 
 
-def right_mac1(scene: Scene) -> Datagrams:
+def right_mac1(at: Attacked) -> Datagrams:
     """Nothing behind mac1 is right."""
-    return [junk_initiation(scene.public, index) for index in range(1024)]
+    return [junk_initiation(at.public, index) for index in range(1024)]
 
 
-def strangers(scene: Scene) -> Datagrams:
+def strangers(at: Attacked) -> Datagrams:
     """Perfect initiations of somebody who is no peer: the dearest to look at."""
-    stranger = HandmadePeer(scene.stranger, (TARGET, PORT), scene.t.subject.keys.public, STRANGER)
-    made = [stranger.initiation().message for _ in range(512)]
-    stranger.close()
-    return made
+    public = base64.b64encode(at.public).decode()
+    with closing(HandmadePeer(at.stranger, (TARGET, PORT), public, STRANGER)) as stranger:
+        return [stranger.initiation().message for _ in range(512)]
 
 
-def replayed_initiations(scene: Scene) -> Datagrams:
-    pending = scene.hand.initiation()
-    scene.hand.send(pending.message)
-    pending.consume(scene.hand.receive(2))
+def replayed_initiations(at: Attacked) -> Datagrams:
+    assert at.hand is not None
+    pending = at.hand.initiation()
+    at.hand.send(pending.message)
+    pending.consume(at.hand.receive(2))
     return [pending.message] * 64
 
 
-def unknown_indices(_: Scene) -> Datagrams:
+def unknown_indices(_: Attacked) -> Datagrams:
     return [struct.pack("<I", 4) + os.urandom(4) + bytes(8) + os.urandom(112) for _ in range(1024)]
 
 
-def replayed_data(scene: Scene) -> Datagrams:
-    session = scene.hand.shake_hands()
+def _session(at: Attacked) -> Session:
+    assert at.hand is not None
+    return at.hand.shake_hands()
+
+
+def replayed_data(at: Attacked) -> Datagrams:
+    session = _session(at)
     made = [session.seal(udp("10.7.2.1", "10.7.0.1", (9, 9), bytes(72))) for _ in range(256)]
+    assert at.hand is not None
     for message in made:  # once they are new
-        scene.hand.send(message)
+        at.hand.send(message)
     return made
 
 
-def forged_data(scene: Scene) -> Datagrams:
-    index = scene.hand.shake_hands().remote_index
+def forged_data(at: Attacked) -> Datagrams:
+    index = _session(at).remote_index
     return [struct.pack("<IIQ", 4, index, counter) + os.urandom(112) for counter in range(2, 258)]
 
 
-def forged_cookie_replies(scene: Scene) -> Datagrams:
-    index = scene.hand.shake_hands().remote_index
+def forged_cookie_replies(at: Attacked) -> Datagrams:
+    index = _session(at).remote_index
     return [struct.pack("<II", 3, index) + os.urandom(56) for _ in range(256)]
 
 
-def forged_responses(scene: Scene) -> Datagrams:
-    key, index = mac1_key(scene.public), scene.hand.shake_hands().remote_index
+def forged_responses(at: Attacked) -> Datagrams:
+    key, index = mac1_key(at.public), _session(at).remote_index
     return [with_macs(struct.pack("<III", 2, 7, index) + os.urandom(48), key) for _ in range(256)]
+
+
+def init_hellos(at: Attacked) -> Datagrams:
+    """Of nobody, with a valid mac. What has no exchange gets them at its own port."""
+    hashes = KeyHashes(at.public, DEFAULT_SUITE.hash)
+    made = []
+    for _ in range(512):
+        body = bytes([MessageType.INIT_HELLO, 0, 0, 0]) + os.urandom(INIT_HELLO_LEN - TRAILER_LEN - 4)
+        made.append(body + hashes.domains.hash(hashes.mac_key, body)[:MAC_LEN] + bytes(COOKIE_LEN))
+    return made
 
 
 @dataclass(frozen=True)
 class Kind:
     """One flood: how to make it, and the counters that must tell of it."""
 
-    make: Callable[[Scene], Datagrams]
+    make: Callable[[Attacked], Datagrams]
     counters: frozenset[str]
     spoofed: bool = False
 
 
-def _kind(make: Callable[[Scene], Datagrams], *counters: str, spoofed: bool = False) -> Kind:
+def _kind(make: Callable[[Attacked], Datagrams], *counters: str, spoofed: bool = False) -> Kind:
     return Kind(make, frozenset(counters), spoofed)
 
 
@@ -251,6 +348,10 @@ KINDS = {
     "unknown indices": _kind(unknown_indices, "data_index"),
     "replayed data": _kind(replayed_data, "data_replayed"),
 }
+INIT_HELLO = "InitHello, right mac"
+HYBRID_KINDS = {
+    INIT_HELLO: _kind(init_hellos, "exchange_overflow", "exchange_full", "exchange_authentication"),
+}
 EXTRA_KINDS = {
     "junk behind mac1": _kind(right_mac1, "handshake_authentication", *UNDER_LOAD),
     "forged data": _kind(forged_data, "data_authentication", "data_replayed"),
@@ -259,19 +360,11 @@ EXTRA_KINDS = {
 }
 
 
-def drops_of(subject: Peer) -> dict[str, int]:
-    """wgpy's counters of what went no further; other programs have none."""
-    if not isinstance(subject, WgpyPeer):
-        return {}
-    said = ask(subject, "wgpy=1").partition("\n")[0]
-    return dict(json.loads(said.removeprefix("status="))["drops"])
-
-
-def ask(subject: Peer, request: str) -> str:
+def ask(host: Namespace, request: str, interface: str = "wg0") -> str:
     """One request to the device's own socket."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
         asking.settimeout(10)
-        asking.connect(f"/proc/{subject.host.pid}/root/run/wireguard/{subject.interface}.sock")
+        asking.connect(f"/proc/{host.pid}/root/run/wireguard/{interface}.sock")
         asking.sendall(f"{request}\n\n".encode())
         asking.shutdown(socket.SHUT_WR)
         with asking.makefile("rb") as answer:
@@ -284,10 +377,8 @@ class LoopWatch:
     The device's main thread and the one that asks go before others: a moment without a processor is no stall.
     """
 
-    def __init__(self, subject: Peer) -> None:
-        assert subject.process is not None
-        self._pid = subject.process.pid
-        self._subject = subject
+    def __init__(self, at: Attacked) -> None:
+        self._at = at
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self.waits: list[float] = []
@@ -297,7 +388,7 @@ class LoopWatch:
         return max(self.waits, default=0.0)
 
     def __enter__(self) -> Self:
-        os.setpriority(os.PRIO_PROCESS, self._pid, -15)
+        os.setpriority(os.PRIO_PROCESS, self._at.pid, -15)
         self._thread.start()
         return self
 
@@ -307,11 +398,11 @@ class LoopWatch:
         self._ended.set()
         self._thread.join()
         with suppress(ProcessLookupError):
-            os.setpriority(os.PRIO_PROCESS, self._pid, 0)
+            os.setpriority(os.PRIO_PROCESS, self._at.pid, 0)
 
     def _run(self) -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), -15)
         while not self._ended.wait(0.002):
             begun = time.monotonic()
-            ask(self._subject, "get=1")
+            self._at.ask("get=1")
             self.waits.append(time.monotonic() - begun)

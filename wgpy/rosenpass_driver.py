@@ -109,7 +109,11 @@ class RosenpassDriver:
         """The exchange's datagrams that went no further, by reason."""
         refused = self._worker.refused
         counted = {reason: refused.get(name, 0) for name, reason in _REASONS.items()}
-        return {**counted, "exchange_full": self._worker.dropped}
+        return {
+            **counted,
+            "exchange_full": self._worker.dropped,
+            "exchange_overflow": self._sockets.dropped,
+        }
 
     def fingerprint_of(self, public_key: PublicKey) -> str | None:
         """Of a peer's Rosenpass key; None for a peer without one."""

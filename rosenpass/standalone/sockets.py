@@ -4,12 +4,14 @@ import asyncio
 import errno
 import logging
 import socket
+import time
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 
 from ..addresses import Address
 from ..errors import ConfigError, RosenpassError
 from .endpoints import from_sockaddr
+from .police import LOOK_S, Police
 from .values import HostPort
 
 log = logging.getLogger(__name__)
@@ -31,6 +33,8 @@ class Sockets:
     def __init__(self, opened: Sequence[socket.socket], received: Received) -> None:
         self._received = received
         self._sockets = list(opened)
+        self._police = [Police(one) for one in opened]
+        self._looker: asyncio.TimerHandle | None = None
         for index, one in enumerate(self._sockets):
             asyncio.get_running_loop().add_reader(one, self._readable, index, one)
 
@@ -39,8 +43,15 @@ class Sockets:
         """Where each socket listens."""
         return [HostPort(*opened.getsockname()[:2]) for opened in self._sockets]
 
+    @property
+    def dropped(self) -> int:
+        """Datagrams the kernel dropped: no room, or too many from one part of the address space."""
+        return sum(police.dropped for police in self._police)
+
     def close(self) -> None:
         """Close every socket."""
+        if self._looker is not None:
+            self._looker.cancel()
         for opened in self._sockets:
             asyncio.get_running_loop().remove_reader(opened)
             opened.close()
@@ -72,11 +83,25 @@ class Sockets:
             try:
                 datagram, source = opened.recvfrom(RECEIVE_LEN)
             except BlockingIOError:
-                return
+                break
             except OSError as error:  # ICMP's answer to something we sent
                 log.debug("%s", error.strerror or error)
                 continue
-            self._received(datagram, from_sockaddr(source, index))
+            address = from_sockaddr(source, index)
+            self._police[index].saw(address.ip, time.monotonic())
+            self._received(datagram, address)
+        self._look_on()
+
+    def _look_on(self) -> None:
+        """A filter must go when nothing comes through it any more."""
+        if self._looker is None and any(police.is_thinning for police in self._police):
+            self._looker = asyncio.get_running_loop().call_later(LOOK_S, self._look)
+
+    def _look(self) -> None:
+        self._looker = None
+        for police in self._police:
+            police.look(time.monotonic())
+        self._look_on()
 
 
 def listen_on(addresses: Sequence[HostPort]) -> list[socket.socket]:

@@ -1,0 +1,116 @@
+"""What floods a socket is thinned out by the kernel; who does not flood is not touched."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+import pytest
+
+from rosenpass.standalone.police import FLOOD, LET_THROUGH, LOOK_S, WINDOW_S, Police
+
+Ip = IPv4Address | IPv6Address
+
+
+class Scene:
+    """A watched socket on loopback, and senders with addresses of their own."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.socket, self.police, self.now = sock, Police(sock), 0.0
+
+    def send(self, source: Ip, count: int) -> int:
+        """How many of these came through."""
+        came = 0
+        with closing(socket.socket(self.socket.family, socket.SOCK_DGRAM)) as sender:
+            sender.bind((str(source), 0))
+            for _ in range(count):
+                sender.sendto(b"x", self.socket.getsockname()[:2])
+                with suppress(BlockingIOError):
+                    self.police.saw(ip_address(self.socket.recvfrom(10)[1][0]), self.now)
+                    came += 1
+        return came
+
+    def flood(self, source: Ip) -> None:
+        """Until the filter is there: FLOOD a second for one window."""
+        self.send(source, round(FLOOD * WINDOW_S) + 1)
+        self.now += WINDOW_S
+        self.send(source, 1)
+
+    def other_share(self, source: Ip) -> Ip:
+        taken = self.police.share_of(source)
+        return next(ip for ip in (source + n for n in range(1, 250)) if self.police.share_of(ip) != taken)
+
+
+@pytest.fixture
+def scene() -> Iterator[Scene]:
+    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as watched:
+        watched.bind(("127.0.0.1", 0))
+        watched.setblocking(False)
+        yield Scene(watched)
+
+
+FLOODER = IPv4Address("127.0.0.2")
+
+
+def test_flooder_is_thinned_out_and_his_neighbours_are_not(scene: Scene) -> None:
+    scene.flood(FLOODER)
+    assert scene.police.is_thinning
+    assert scene.send(FLOODER, 1000) < 2 * 1000 * LET_THROUGH / FLOOD
+    assert scene.send(scene.other_share(FLOODER), 200) == 200
+    assert scene.police.dropped > 800
+
+
+def test_many_quiet_sources_are_no_flood(scene: Scene) -> None:
+    for second in range(4):
+        for source in range(200):
+            scene.now = second + source / 200
+            assert scene.send(FLOODER + source, 3) == 3
+    assert not scene.police.is_thinning
+
+
+def test_flood_from_everywhere_is_thinned_out_everywhere(scene: Scene) -> None:
+    for _ in range(2):
+        for source in range(250):
+            scene.send(FLOODER + source, 8)
+        scene.now += WINDOW_S
+    assert sum(scene.send(FLOODER + source, 4) for source in range(250)) < 200
+
+
+def test_filter_goes_when_the_flood_has_gone(scene: Scene) -> None:
+    scene.flood(FLOODER)
+    for _ in range(8):
+        scene.now += LOOK_S
+        scene.police.look(scene.now)
+    assert not scene.police.is_thinning
+    assert scene.send(FLOODER, 100) == 100
+
+
+def test_filter_is_tightened_until_the_rate_is_bearable(scene: Scene) -> None:
+    scene.flood(FLOODER)
+    for _ in range(4):
+        came = scene.send(FLOODER, 20_000)  # as if within a second
+        scene.now += LOOK_S
+        scene.police.look(scene.now)
+    assert came < 2 * LET_THROUGH
+
+
+def test_kernel_and_python_agree_on_the_share_of_an_ipv6_source() -> None:
+    try:
+        watched = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        watched.bind(("::1", 0))
+    except OSError:
+        pytest.skip("no IPv6 here")
+    with closing(watched):
+        watched.setblocking(False)
+        scene = Scene(watched)
+        scene.flood(IPv6Address("::1"))
+        assert scene.send(IPv6Address("::1"), 1000) < 200
+
+
+def test_share_of_an_ipv6_source_is_that_of_its_64() -> None:
+    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as any_socket:
+        police = Police(any_socket)
+        network = IPv6Address("2001:db8:1:2::")
+        assert len({police.share_of(network + n) for n in range(1000)}) == 1
+        assert len({police.share_of(network + (n << 64)) for n in range(1000)}) > 20
+        assert len({police.share_of(IPv4Address(n * 1_000_003)) for n in range(1000)}) > 20
