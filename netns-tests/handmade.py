@@ -133,11 +133,11 @@ class HandmadePeer:
         """A correct initiation, stamped now or with the given Unix time."""
         return PendingInitiation(self, time.time() if wall is None else wall)
 
-    def shake_hands(self) -> Session:
+    def shake_hands(self, within: float = 5) -> Session:
         """A whole handshake and the keepalive that confirms it."""
         pending = self.initiation()
         self.send(pending.message)
-        session = pending.consume(self.receive(RESPONSE))
+        session = pending.consume(self.receive(RESPONSE, within))
         self.send(session.seal(b""))
         return session
 
