@@ -13,6 +13,7 @@
 #include "deferred.h"
 #include "ecn.h"
 #include "internal.h"
+#include "police.h"
 #include "receive_handshake.h"
 #include "segment.h"
 #include "tun_write.h"
@@ -52,6 +53,7 @@ struct inbound {
     uint32_t width;           /* messages asked for */
     struct udp_socket v4, v6; /* what is polled now */
     uint32_t overflows[2];    /* of v4, v6: as last heard */
+    struct police police[2];  /* likewise */
     uint64_t generation;      /* of these sockets */
     uint8_t *space;           /* MESSAGES * MESSAGE_SPACE */
     size_t count;             /* of ops and arrived */
@@ -259,10 +261,18 @@ static void data_arrived(struct inbound *in, uint8_t *message, uint32_t length, 
     in->count++;
 }
 
-static int datagram_arrived(struct inbound *in, uint8_t *message, uint32_t length, uint32_t slot)
+static struct police *police_of(struct inbound *in, const struct udp_socket *sock)
+{
+    return &in->police[sock == &in->v6];
+}
+
+static int datagram_arrived(struct inbound *in, const struct udp_socket *sock, uint8_t *message,
+                            uint32_t length, uint32_t slot)
 {
     uint32_t type = message_type(message, length);
 
+    if (type != MESSAGE_DATA)
+        police_saw(police_of(in, sock), &in->slots[slot].source.remote);
     if (type == MESSAGE_DATA)
         data_arrived(in, message, length, slot);
     else if (type)
@@ -277,6 +287,9 @@ static void count_overflows(struct inbound *in, const struct udp_socket *sock, u
 {
     uint32_t *heard = &in->overflows[sock == &in->v6];
 
+    if (overflows == *heard)
+        return;
+    police_of(in, sock)->overflows = true;
     count_drops(in->dp, DROP_UDP_OVERFLOW, overflows - *heard);
     *heard = overflows;
 }
@@ -302,7 +315,7 @@ static int message_arrived(struct inbound *in, const struct udp_socket *sock, ui
     for (uint32_t offset = 0; offset < length && !result;) {
         uint32_t part = segment_length(length, control.segment, offset);
 
-        result = datagram_arrived(in, (uint8_t *)to->iov.iov_base + offset, part, slot);
+        result = datagram_arrived(in, sock, (uint8_t *)to->iov.iov_base + offset, part, slot);
         offset += part;
     }
     if (control.segment && control.segment < length)
@@ -362,6 +375,7 @@ static int inbound_burst(struct inbound *in, const struct udp_socket *sock)
             result = receive_batch(in);
         in->count = 0;
         cookie_replies_send(dp, in->worker);
+        police_look(police_of(in, sock), sock->fd, in->now_ns);
     }
     pthread_rwlock_unlock(&dp->lock);
     deferred_apply(&in->deferred, dp);
@@ -380,6 +394,8 @@ static void take_sockets(struct inbound *in)
     if (in->generation != dp->sockets.generation) {
         in->overflows[0] = in->v4.overflows;
         in->overflows[1] = in->v6.overflows;
+        (void)police_begin(&in->police[0], in->v4.fd);
+        (void)police_begin(&in->police[1], in->v6.fd);
     }
     in->generation = dp->sockets.generation;
     pthread_rwlock_unlock(&dp->lock);
@@ -404,6 +420,22 @@ static int serve(struct inbound *in, const struct udp_socket *sock, short events
     return events ? inbound_burst(in, sock) : 0;
 }
 
+static int sleep_ms(const struct inbound *in)
+{
+    bool thinning = police_is_thinning(&in->police[0]) || police_is_thinning(&in->police[1]);
+
+    return thinning ? (int)(POLICE_LOOK_NS / 1000000) : -1;
+}
+
+/* The flood may have stopped: then nothing else would look. */
+static void look_on(struct inbound *in)
+{
+    uint64_t now_ns = now_boottime_ns();
+
+    police_look(&in->police[0], in->v4.fd, now_ns);
+    police_look(&in->police[1], in->v6.fd, now_ns);
+}
+
 /* One round: sleeps unless `busy`, serves both sockets once. 1, 0 or -errno as inbound_burst. */
 static int inbound_round(struct inbound *in, bool busy)
 {
@@ -413,8 +445,10 @@ static int inbound_round(struct inbound *in, bool busy)
     take_sockets(in);
     fds[1] = (struct pollfd){.fd = in->v4.fd, .events = POLLIN};
     fds[2] = (struct pollfd){.fd = in->v6.fd, .events = POLLIN};
-    if (poll(fds, 3, busy ? 0 : -1) <= 0)
+    if (poll(fds, 3, busy ? 0 : sleep_ms(in)) <= 0) {
+        look_on(in);
         return 0;
+    }
     if (fds[0].revents)
         drain(fds[0].fd);
     busy4 = serve(in, &in->v4, fds[1].revents);
