@@ -12,7 +12,7 @@ APT_X86 := libipsec-mb-dev
 APT_CHECK := clang libclang-rt-dev clang-tidy valgrind
 
 
-.PHONY: fuzz fuzz-c fuzz-python fuzz-coverage races simulation hybrid-evidence build deps test unit netns lint fmt check-c tidy peers interop bench demo clean
+.PHONY: fuzz fuzz-c fuzz-python fuzz-coverage races simulation hybrid-evidence build deps test unit netns lint fmt check-c tidy peers interop bench bench-flood demo clean
 
 build: $(VENV)/.built
 
@@ -150,10 +150,16 @@ interop: build peers
 # Beside the newest wireguard-go, in turns; `make bench BENCH=--quick` takes two minutes.
 bench: build
 	@packaging/apt-install ethtool
-	$(PEERS)/build-peers wireguard-go
+	$(PEERS)/build-peers wireguard-go $$([[ "$(BENCH)" = *--quick* ]] || ! command -v cargo >/dev/null || echo boringtun-cli)
 	$(BIN)/python bench/run.py $(BENCH)
 	$(BIN)/python bench/kem.py
 	$(BIN)/python bench/exchange.py
+
+# A tunnel under floods of every kind, beside wireguard-go under the same: about five minutes.
+bench-flood: build
+	@packaging/apt-install ethtool
+	$(PEERS)/build-peers wireguard-go
+	$(BIN)/python bench/flood.py $(FLOOD)
 
 demo: build
 	@$(BIN)/python bench/demo.py

@@ -39,7 +39,7 @@ def main() -> int:
     effort = QUICK if options.quick else Effort()
     if options.seconds:
         effort = replace(effort, seconds=options.seconds)
-    contestants = options.contestants.split(",")
+    contestants = options.contestants.split(",") if options.contestants else usual(options.quick)
     for name in contestants:
         if missing := by_name(name).missing():
             print(f"bench: {name} is not there: {missing}", file=sys.stderr)
@@ -72,9 +72,15 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, help="per iperf3 run")
     parser.add_argument("--only", action="append", choices=list(TRIALS), help="may repeat")
-    parser.add_argument("--contestants", default="wgpy,wireguard-go")
+    parser.add_argument("--contestants", help="default: all there are; --quick: two")
     parser.add_argument("--even-if-disturbed", action="store_true")
     return parser.parse_args()
+
+
+def usual(quick: bool) -> list[str]:
+    """Who runs when nobody is named."""
+    third = [] if quick or by_name("boringtun").missing() else ["boringtun"]
+    return ["wgpy", "wireguard-go", *third]
 
 
 @dataclass(frozen=True)
@@ -120,19 +126,22 @@ def human(value: float) -> str:
 
 
 def table(results: Results, contestants: list[str], about: dict[str, str]) -> str:
-    """The medians, and what the first contestant has of the last."""
-    ours, theirs = contestants[0], contestants[-1]
+    """Least, median and greatest of each, and what the first contestant has of the others."""
+    ours, others = contestants[0], contestants[1:]
     lines = [f"{key}: {value}" for key, value in about.items()]
-    lines += [
-        "",
-        f"{'':48}" + "".join(f"{name:>16}" for name in contestants) + f"{'ratio':>8}   of each pair",
-    ]
+    head = "".join(f"{name + ': least, median, most':>36}" for name in contestants)
+    lines += ["", f"{'':48}{head}" + "".join(f"{'of ' + name:>20}   of each pair" for name in others)]
     for (trial, figure), values in results.items():
-        cells = "".join(f"{human(statistics.median(values[name])):>16}" for name in contestants)
-        pairs = ratios(values[ours], values[theirs]) if ours != theirs else []
-        shown = f"{statistics.median(pairs):8.2f}   {min(pairs):.2f}-{max(pairs):.2f}" if pairs else ""
-        lines.append(f"{trial + ', ' + figure:48}{cells}{shown}")
+        cells = "".join(f"{spread(values[name]):>36}" for name in contestants)
+        for other in others:
+            pairs = ratios(values[ours], values[other])
+            cells += f"{statistics.median(pairs):20.2f}   {min(pairs):.2f}-{max(pairs):.2f} " if pairs else ""
+        lines.append(f"{trial + ', ' + figure:48}{cells}".rstrip())
     return "\n".join(lines)
+
+
+def spread(values: list[float]) -> str:
+    return "  ".join(human(value) for value in (min(values), statistics.median(values), max(values)))
 
 
 def ratios(ours: list[float], theirs: list[float]) -> list[float]:

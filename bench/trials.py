@@ -23,9 +23,10 @@ class Effort:
     search_steps: int = 6
     search_seconds: int = 2
     pings: int = 20_000
+    memory_seconds: int = 60
 
 
-QUICK = Effort(seconds=3, search_steps=4, search_seconds=1, pings=5_000)
+QUICK = Effort(seconds=3, search_steps=4, search_seconds=1, pings=5_000, memory_seconds=3)
 
 Figures = dict[str, float]
 Trial = Callable[[Tunnel, Effort], Figures]
@@ -112,8 +113,8 @@ def flood_ping(tunnel: Tunnel, effort: Effort) -> Figures:
 
 
 def memory(tunnel: Tunnel, effort: Effort) -> Figures:
-    """Resident memory of one end after a burst of traffic."""
-    iperf3(tunnel.h1, tunnel.h2, tunnel.other.address4, min(2, effort.seconds), "-P", "4")
+    """Resident memory of one end after a minute of traffic."""
+    iperf3(tunnel.h1, tunnel.h2, tunnel.other.address4, effort.memory_seconds, "-P", "4")
     assert tunnel.subject.process is not None
     return {"MiB": tunnel.subject.process.resident_bytes() / 2**20}
 

@@ -5,13 +5,45 @@ h1: a 10.7.0.1 ═ 10.99.0.1, fd99::1 ─── 10.99.0.2, fd99::2 ═ 10.7.0.2 
 """
 
 import os
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import cycle
 from pathlib import Path
 
 import pytest
 from hybrid import FAST_ROTATION, hybrid, up_together, wait_for_rotations, wait_for_yes
-from test_hostile import ATTACKER, flood
+from lab import Namespace
 
 INIT_HELLO = 0x81
+ATTACKER = "10.99.0.66"
+PER_SECOND = 15_000  # the lab has two cores for all
+
+
+@contextmanager
+def flood(host: Namespace, datagrams: Sequence[bytes], port: int) -> Iterator[None]:
+    """The datagrams over and over."""
+    ended = threading.Event()
+    attacker = host.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    attacker.bind((ATTACKER, 0))
+    attacker.connect(("10.99.0.1", port))
+
+    def send() -> None:
+        for number, datagram in enumerate(cycle(datagrams)):
+            if number % 150 == 0 and ended.wait(150 / PER_SECOND):
+                return
+            with suppress(OSError):
+                attacker.send(datagram)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        attacker.close()
 
 
 @pytest.mark.parametrize("hosts", [("10.99.0.1", "10.99.0.2"), ("[fd99::1]", "[fd99::2]")], ids=["v4", "v6"])
@@ -51,4 +83,5 @@ def test_garbage_for_the_exchange_is_counted_and_delays_no_renewal(tmp_path: Pat
             wait_for_rotations(a, 2, within=20)
             assert a.reaches(b.address4)
         drops = a.state()["drops"]
-        assert drops["exchange_malformed"] + drops["exchange_authentication"] + drops["exchange_full"] > 1000
+        assert drops["exchange_malformed"] + drops["exchange_authentication"] + drops["exchange_full"] > 500
+        assert drops["exchange_overflow"] > 1000  # the kernel thins them out
