@@ -152,6 +152,7 @@ bench: build
 	@packaging/apt-install ethtool
 	$(PEERS)/build-peers wireguard-go $$([[ "$(BENCH)" = *--quick* ]] || ! command -v cargo >/dev/null || echo boringtun-cli)
 	$(BIN)/python bench/run.py $(BENCH)
+	$(BIN)/python bench/limits.py
 	$(BIN)/python bench/kem.py
 	$(BIN)/python bench/exchange.py
 

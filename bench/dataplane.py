@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "netns-tests"))
 from lab import PAGE_SIZE, Namespace, cpu_seconds, two_hosts
 from planes import ADDRESSES, Plane, planes
 from run import human
-from trials import TRIALS, Effort
+from trials import TRIALS, Effort, Figures
 
 
 @dataclass(frozen=True)
@@ -54,17 +54,20 @@ def main() -> None:
     results: dict[tuple[str, str], list[float]] = defaultdict(list)
     for number in range(options.rounds):
         for trial in options.only or ["TCP, one stream", "UDP, 64 bytes", "flood ping"]:
-            words = (options.features, options.aead, options.workers)
-            with two_hosts() as (h1, h2), planes(h1, h2, options=words) as (a, b):
-                h1.run("ping", "-c", "2", "-i", "0.2", "-W", "3", ADDRESSES[1])
-                made = BareTunnel(h1, h2, Bare(a, ADDRESSES[0]), Bare(b, ADDRESSES[1]))
-                figures = TRIALS[trial](made, effort)
+            figures = run_trial(trial, effort, options.features, options.aead, options.workers)
             shown = ", ".join(f"{name} {human(value)}" for name, value in figures.items())
             print(f"{number + 1}/{options.rounds} {trial:18} {shown}", flush=True)
             for name, value in figures.items():
                 results[trial, name].append(value)
     for (trial, name), values in results.items():
         print(f"{trial + ', ' + name:48} median {human(statistics.median(values))}")
+
+
+def run_trial(trial: str, effort: Effort, *words: str) -> Figures:
+    """One trial between two fresh planes; `words` are static_plane.py's options."""
+    with two_hosts() as (h1, h2), planes(h1, h2, options=words) as (a, b):
+        h1.run("ping", "-c", "2", "-i", "0.2", "-W", "3", ADDRESSES[1])
+        return TRIALS[trial](BareTunnel(h1, h2, Bare(a, ADDRESSES[0]), Bare(b, ADDRESSES[1])), effort)
 
 
 def arguments() -> argparse.Namespace:
