@@ -37,7 +37,7 @@ SECOND = 1_000_000_000
 REJECT_AFTER_TIME = 180 * SECOND
 REJECT_AFTER_MESSAGES = 2**64 - 2**13 - 1
 REKEY_AFTER_MESSAGES = 2**60
-EVENTS_AT_ONCE = 64
+EVENTS_AT_ONCE = 16  # some milliseconds of handshakes: the event loop has others to serve
 MAX_WORKERS: int = lib.DP_MAX_WORKERS
 
 
@@ -388,7 +388,7 @@ class DataPlane:
         return lib.dp_event_fd(self._handle)
 
     def events(self) -> list[Event]:
-        """Take up to 64 waiting events; call again when woken again."""
+        """Take up to 16 waiting events; call again when woken again."""
         count = lib.dp_events(self._handle, self._events, EVENTS_AT_ONCE)
         return [_event_of_c(self._events[i]) for i in range(count)]
 
