@@ -42,7 +42,9 @@ def test_restored_to_the_files_and_the_clock_of_a_day_ago(tmp_path: Path) -> Non
         wait_for_rotations(a, 1, within=20)
 
 
-@pytest.mark.parametrize("rotations", [0, 1, 3])
+@pytest.mark.parametrize(
+    "rotations", [pytest.param(0, marks=pytest.mark.slow), pytest.param(1, marks=pytest.mark.slow), 3]
+)
 def test_a_machine_restored_with_its_memory(
     hosts: tuple[Namespace, Namespace], tmp_path: Path, rotations: int
 ) -> None:
