@@ -58,6 +58,12 @@ hybrid-evidence: build
 	@packaging/apt-install $(APT_TEST)
 	$(BIN)/python -m pytest -q -s netns-tests/test_hybrid_*.py
 
+# Two ends for an hour under random faults: memory, descriptors, threads and throughput stay as they are.
+SOAK_MINUTES ?= 60
+soak: build
+	@packaging/apt-install $(APT_TEST)
+	WGPY_SOAK_MINUTES=$(SOAK_MINUTES) $(BIN)/python -m pytest -q -s netns-tests/test_soak.py
+
 lint: build
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 

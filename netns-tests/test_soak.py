@@ -1,0 +1,216 @@
+"""Long life: rekeys and rotations every few seconds, fault after fault, and nothing grows or slows down.
+
+    h1: a 10.7.0.1 ═ 10.99.0.1 ─── 10.99.0.2 (and .3) ═ 10.7.0.2 b: h2
+
+`a` lives from beginning to end and is measured; `b` is killed now and then. `make soak` runs this for an
+hour, SOAK_MINUTES=n for another time; the gate for one minute. The faults' order is random, its seed printed.
+"""
+
+import json
+import os
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hybrid import INTERFACE, End, hybrid, up_together, wait_for_yes
+from hybrid_story import cut, mend
+from lab import wait_until
+
+pytestmark = [pytest.mark.netns]
+
+MINUTES = float(os.environ.get("WGPY_SOAK_MINUTES", "1"))
+SEED = int(os.environ.get("WGPY_SOAK_SEED", str(time.time_ns() % 1_000_000)))
+HEALED_WITHIN_S = 30.0
+FAKETIME = [Path(p) for p in Path("/usr/lib").glob("*/faketime/libfaketime.so.1")]
+SHORTENED = {
+    "WGPY_TIMINGS": "rekey_after_time=4,reject_after_time=12,rekey_timeout=1.5,keepalive_timeout=2",
+    "WGPY_ROSENPASS_TIMERS": "rekey_after_responder=3,rekey_after_initiator=3.5,rekey_jitter=0.3,"
+    "overdue=3,reject_after=30",
+}
+LOSS = """
+table inet loss {
+    chain incoming { type filter hook input priority 0; udp dport 51820 numgen random mod 100 < 25 drop; }
+    chain outgoing { type filter hook output priority 0; udp sport 51820 numgen random mod 100 < 25 drop; }
+}
+"""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One round's figures of `a`."""
+
+    at_s: float
+    fault: str
+    healed_s: float
+    mbit_s: float
+    resident_kib: int
+    descriptors: int
+    threads: int
+
+
+class Story:
+    """Two ends and what befalls them. Each fault is over when its method returns; the healing is timed."""
+
+    def __init__(self, a: End, b: End, clock: Path, chance: random.Random) -> None:
+        self.a, self.b, self._clock, self._chance = a, b, clock, chance
+        self.faults: list[Callable[[], None]] = [
+            *(self.loss, self.cut_cable, self.kill_and_restart, self.interface_down_and_up),
+            *(self.clock_step, self.roam),
+        ]
+
+    def loss(self) -> None:
+        self.b.host.nft(LOSS)
+        time.sleep(3)
+        self.b.host.nft("delete table inet loss")
+
+    def cut_cable(self) -> None:
+        cut(self.b)
+        time.sleep(3)
+        mend(self.b)
+
+    def kill_and_restart(self) -> None:
+        self.b.kill()
+        self.b.up()
+
+    def interface_down_and_up(self) -> None:
+        end = self._chance.choice((self.a, self.b))
+        end.host.ip(f"link set dev {INTERFACE} down")
+        time.sleep(1)
+        end.host.ip(f"link set dev {INTERFACE} up")
+        end.host.ip(f"route replace {(self.b if end is self.a else self.a).address4}/32 dev {INTERFACE}")
+
+    def clock_step(self) -> None:
+        offset = self._chance.choice((-86_400, -60, 0, 60, 86_400))
+        self._clock.with_suffix(".new").write_text(f"{offset:+d}s\n")
+        self._clock.with_suffix(".new").rename(self._clock)
+
+    def roam(self) -> None:
+        host = self.b.host
+        old, new = ("2", "3") if "10.99.0.2/24" in host.ip("-4 address show dev eth0") else ("3", "2")
+        host.sysctl("net.ipv4.conf.eth0.promote_secondaries", 1)  # else the old one takes the new one along
+        host.ip(f"address add 10.99.0.{new}/24 dev eth0")
+        host.ip(f"address del 10.99.0.{old}/24 dev eth0")
+
+    def round(self, fault: Callable[[], None], start: float, pid: int) -> Sample:
+        fault()
+        broken = time.monotonic()
+        wait_until(self._flows, HEALED_WITHIN_S, lambda: f"traffic after {fault.__name__} (seed {SEED})")
+        healed = time.monotonic() - broken
+        rate = self._rate()
+        status = Path(f"/proc/{pid}/status").read_text()
+        fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+        return Sample(
+            time.monotonic() - start,
+            fault.__name__,
+            healed,
+            rate,
+            int(fields["VmRSS"].split()[0]),
+            len(list(Path(f"/proc/{pid}/fd").iterdir())),
+            int(fields["Threads"]),
+        )
+
+    def _flows(self) -> bool:
+        return all([self.b.reaches(self.a.address4), self.a.reaches(self.b.address4)])
+
+    def _rate(self) -> float:
+        """Of a TCP stream of a second and a half, Mbit/s; one lost beginning is tried again."""
+        argv = ("iperf3", "-J", "-t", "1.5", "--connect-timeout", "3000", "-c", self.b.address4)
+        for _ in range(3):
+            done = self.a.host.result(*argv, timeout=30)
+            if done.returncode == 0:
+                return float(json.loads(done.stdout)["end"]["sum_received"]["bits_per_second"]) / 1e6
+        raise AssertionError(f"no transfer: {done.stdout[-500:]}")
+
+
+def test_nothing_grows_and_nothing_slows_down(tmp_path: Path) -> None:
+    chance = random.Random(SEED)
+    clock = tmp_path / "offset"
+    clock.write_text("+0s\n")
+    with hybrid(tmp_path, environment=SHORTENED | shifted(clock)) as (a, b):
+        story = Story(a, b, clock, chance)
+        up_together(a, b)
+        wait_for_yes(a, b)
+        b.host.spawn("iperf3", "-s", "-B", "0.0.0.0")
+        pid, start = a.device_process, time.monotonic()
+        samples = [story.round(no_fault, start, pid)]
+        print(f"\nseed {SEED}, {MINUTES:g} minutes; of the end that is never killed:")
+        while time.monotonic() - start < MINUTES * 60:
+            for fault in chance.sample(story.faults, len(story.faults)):
+                samples.append(story.round(fault, start, pid))
+                print(line(samples[-1]), flush=True)
+                if time.monotonic() - start >= MINUTES * 60:
+                    break
+        wait_for_yes(a, b, within=30)
+        assert a.device_process == pid
+    judge(samples)
+
+
+@pytest.fixture(autouse=True)
+def _long_enough(request: pytest.FixtureRequest) -> None:
+    request.node.add_marker(pytest.mark.timeout(MINUTES * 60 + 240))
+
+
+def no_fault() -> None:
+    """The first round."""
+
+
+def shifted(clock: Path) -> dict[str, str]:
+    """Environment for `wgpy up` whose device process has its wall clock moved by what the file says."""
+    if not FAKETIME:
+        pytest.skip("needs libfaketime (apt install faketime)")
+    settings = {
+        "LD_PRELOAD": str(FAKETIME[0]),
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_CACHE_DURATION": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "DONT_FAKE_MONOTONIC": "1",
+        "WGPY_READS": tempfile.gettempdir(),
+    }
+    words = " ".join(f"{name}={value}" for name, value in settings.items())
+    return {"WGPY_USERSPACE_IMPLEMENTATION": f"env {words} {sys.executable} -P -m wgpy.daemon"}
+
+
+def line(sample: Sample) -> str:
+    return (
+        f"{sample.at_s:7.0f} s  {sample.fault:22} healed {sample.healed_s:5.2f} s"
+        f"  {sample.mbit_s:6.0f} Mbit/s  {sample.resident_kib} KiB"
+        f"  {sample.descriptors} descriptors  {sample.threads} threads"
+    )
+
+
+def judge(samples: list[Sample]) -> None:
+    """Figures first, then what they must be; the first sixth of the rounds is for warming up."""
+    warm = samples[len(samples) // 6 :]
+    third = max(1, len(warm) // 3)
+    first, last = warm[:third], warm[-third:]
+    hours = max(warm[-1].at_s - warm[0].at_s, 1) / 3600
+    slope = slope_per_hour(warm)
+    print(f"{len(samples)} rounds, {samples[-1].at_s:.0f} s")
+    for name in ("mbit_s", "resident_kib", "descriptors", "threads", "healed_s"):
+        early, late = (
+            statistics.median(float(getattr(each, name)) for each in part) for part in (first, last)
+        )
+        print(f"{name:13} first third {early:10.2f}  last third {late:10.2f}")
+    print(f"memory: {slope:+.0f} KiB an hour by least squares, over {hours * 60:.1f} minutes")
+    assert slope * hours < 2048, "memory grows"
+    assert max(each.descriptors for each in last) <= max(each.descriptors for each in first), (
+        "descriptors leak"
+    )
+    assert max(each.threads for each in last) <= max(each.threads for each in first), "threads leak"
+    early, late = (statistics.median(each.mbit_s for each in part) for part in (first, last))
+    assert late > 0.5 * early, "throughput falls"
+
+
+def slope_per_hour(samples: list[Sample]) -> float:
+    if len(samples) < 3:
+        return 0.0
+    fit = statistics.linear_regression(
+        [each.at_s / 3600 for each in samples], [float(each.resident_kib) for each in samples]
+    )
+    return fit.slope
