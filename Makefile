@@ -12,7 +12,7 @@ APT_X86 := libipsec-mb-dev
 APT_CHECK := clang libclang-rt-dev clang-tidy valgrind
 
 
-.PHONY: fuzz fuzz-c fuzz-python fuzz-coverage races simulation hybrid-evidence build deps test unit netns lint fmt check-c tidy peers interop bench bench-flood demo clean
+.PHONY: fuzz fuzz-c fuzz-python fuzz-coverage races simulation hybrid-evidence build deps test unit netns lint fmt check-c tidy peers interop bench bench-flood demo clean soak
 
 build: $(VENV)/.built
 

@@ -108,11 +108,31 @@ static void a_reply_carries_the_cookie_until_the_secret_is_renewed(void)
     cookie_free(checker);
 }
 
+/* An implementation once left the port out: one flooder behind a NAT then spoke for all of it. */
+static void a_cookie_is_good_for_one_address_and_one_port(void)
+{
+    struct cookie_checker *checker = checker_for(public_key);
+    struct dp_address source = {.family = AF_INET, .port = 5, .ip = {192, 0, 2, 1}};
+    struct dp_address sources[] = {source, source, source};
+    uint8_t reply[64], key[32], cookies[3][16];
+    unhex(cookie_key_hex, key, 32);
+    sources[1].port++;
+    sources[2].ip[3]++;
+    for (int i = 0; i < 3; i++) {
+        CHECK_EQUAL(cookie_reply(checker, message, sizeof message, &sources[i], SECOND, reply), 0);
+        CHECK_EQUAL(xaead_open(key, reply + 8, reply + 32, 16, message + 116, 16, cookies[i]), 0);
+    }
+    CHECK(memcmp(cookies[0], cookies[1], 16) != 0);
+    CHECK(memcmp(cookies[0], cookies[2], 16) != 0);
+    cookie_free(checker);
+}
+
 int main(void)
 {
     RUN(vectors_hold);
     RUN(random_messages_have_no_valid_mac1);
     RUN(without_an_identity_nothing_is_valid);
     RUN(a_reply_carries_the_cookie_until_the_secret_is_renewed);
+    RUN(a_cookie_is_good_for_one_address_and_one_port);
     return 0;
 }

@@ -23,6 +23,16 @@ static void vectors_hold(void)
     each_vector("replay", step);
 }
 
+static void numbers_that_share_their_low_32_bits_are_told_apart(void)
+{
+    window = (struct counter){0};
+    for (uint64_t high = 0; high < 5; high++) {
+        CHECK(counter_accept(&window, high << 32 | 7, REJECT_AFTER_MESSAGES));
+        CHECK(!counter_accept(&window, high << 32 | 7, REJECT_AFTER_MESSAGES));
+    }
+    CHECK(!counter_accept(&window, 7, REJECT_AFTER_MESSAGES));
+}
+
 /* What the window is meant to be: everything ever accepted, and the greatest of it. */
 #define NAIVE_SPAN 60000
 static void window_agrees_with_a_naive_set(void)
@@ -73,6 +83,7 @@ static void a_jump_over_the_whole_ring_forgets_it(void)
 int main(void)
 {
     RUN(vectors_hold);
+    RUN(numbers_that_share_their_low_32_bits_are_told_apart);
     RUN(window_agrees_with_a_naive_set);
     RUN(nothing_at_or_above_the_limit_is_accepted);
     RUN(a_jump_over_the_whole_ring_forgets_it);

@@ -53,10 +53,31 @@ static void a_keypair_takes_over_its_handshake_only(void)
     index_clear(&table);
 }
 
+/* Counted or shifted ones tell a stranger how many peers there are, and in which order they came. */
+static void indices_tell_nothing_of_their_order(void)
+{
+    int ascending = 0, near = 0;
+    uint32_t bits = 0;
+    CHECK_EQUAL(index_init(&table), 0);
+    for (uint32_t i = 0; i < 4000; i++) {
+        CHECK_EQUAL(index_reserve(&table, i, &indices[i]), 0);
+        bits |= indices[i];
+        if (i) {
+            ascending += indices[i] > indices[i - 1];
+            near += indices[i] - indices[i - 1] < 1 << 16;
+        }
+    }
+    CHECK_EQUAL(bits, UINT32_MAX);
+    CHECK(ascending > 1700 && ascending < 2300); /* ten times the deviation around a half */
+    CHECK(near < 10);
+    index_clear(&table);
+}
+
 int main(void)
 {
     RUN(every_index_is_found_while_the_table_grows);
     RUN(released_indices_are_gone_and_the_others_stay);
     RUN(a_keypair_takes_over_its_handshake_only);
+    RUN(indices_tell_nothing_of_their_order);
     return 0;
 }

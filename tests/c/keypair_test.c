@@ -139,6 +139,23 @@ static void counters_stop_at_the_limit_and_are_never_given_twice(void)
     end();
 }
 
+static void counters_are_64_bits_wide(void)
+{
+    const struct keypair_limits wide = {.reject_after_time_ns = 180 * SECOND,
+                                        .reject_after_messages = UINT64_MAX - (1 << 13),
+                                        .rekey_after_messages = 1ull << 60};
+    uint64_t first;
+    begin();
+    struct keypair *a = install(1, 0, &open_gate);
+    atomic_store(&a->send_counter, UINT32_MAX - 1ull);
+    CHECK_EQUAL(keypair_take_counters(a, &wide, 4, &first), 4);
+    CHECK_EQUAL(first, UINT32_MAX - 1ull);
+    CHECK_EQUAL(keypair_take_counters(a, &wide, 1, &first), 1);
+    CHECK_EQUAL(first, UINT32_MAX + 3ull);
+    CHECK(!keypair_wants_rekey(a, &wide));
+    end();
+}
+
 static void stopping_lets_all_slots_only_receive(void)
 {
     begin();
@@ -255,6 +272,7 @@ int main(void)
     RUN(the_first_packet_promotes_next);
     RUN(age_ends_sending_and_receiving);
     RUN(counters_stop_at_the_limit_and_are_never_given_twice);
+    RUN(counters_are_64_bits_wide);
     RUN(stopping_lets_all_slots_only_receive);
     RUN(user_packets_stay_on_the_newest_session_the_gate_admits);
     RUN(a_session_not_confirmed_does_not_carry_user_packets);

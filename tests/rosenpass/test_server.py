@@ -1,6 +1,7 @@
 """What CryptoServer accepts, refuses, outputs and forgets; each refusal changes nothing."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 from support.rosenpass_lab import START, End, Link, ToyKem, make_end, make_pair, sends, snapshot, toy_kems
@@ -13,6 +14,7 @@ from rosenpass.errors import RosenpassError, UnknownPeer
 from rosenpass.hash_domains import OskLabel
 from rosenpass.identity import Kems
 from rosenpass.peers import Initiative, PeerConfig
+from rosenpass.primitives import Buffer
 
 
 def later(ms: int) -> Instant:
@@ -473,3 +475,32 @@ def test_an_init_hello_that_comes_to_nothing_leaves_no_secret() -> None:
     a.server._own._kems = kems
     start(a)
     assert len(sends(a.server.take_actions())) == 1
+
+
+@pytest.mark.parametrize("suite", SUITES.values(), ids=SUITES)
+def test_no_answer_is_longer_than_its_question_but_a_resp_hello_by_40(suite: object) -> None:
+    a, b = make_pair(suite=suite)
+    start(a)
+    conversation = [step(a, b), step(b, a), step(a, b), step(b, a)]
+    lengths = [len(datagram) for datagram in conversation]
+    grown = [answer - question for question, answer in pairwise(lengths)]
+    assert grown[0] == 40
+    assert max(grown[1:]) <= 0
+
+
+def test_no_key_seals_two_plaintexts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The nonce is always zero, so a chaining key must never be used to encrypt twice."""
+    sealed: dict[bytes, set[bytes]] = {}
+    real = handshake.aead_encrypt
+
+    def noting(key: Buffer, nonce: bytes, plaintext: Buffer, additional: Buffer) -> bytes:
+        sealed.setdefault(bytes(key) + nonce, set()).add(bytes(plaintext) + b"|" + bytes(additional))
+        return real(key, nonce, plaintext, additional)
+
+    monkeypatch.setattr(handshake, "aead_encrypt", noting)
+    for seed in range(5):
+        a, b = make_pair(seed)
+        Link(a, b, lambda *_: [MILLISECOND, 3 * MILLISECOND]).run(600 * SECOND)
+        assert len(a.keys) > 3
+    assert len(sealed) > 40
+    assert all(len(plaintexts) == 1 for plaintexts in sealed.values())

@@ -4,7 +4,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
-from support.planes import Pair, boottime, pair, udp_packet, wait_for
+from support.planes import LOOPBACK, Pair, boottime, pair, udp_packet, wait_for
 
 from tun.dataplane import DataPlane
 from tun.errors import DeviceGone, TunError
@@ -394,3 +394,20 @@ def test_limits_out_of_range_are_refused(change: dict[str, int]) -> None:
         DataPlane([(ours.fileno(), ours.fileno())], has_vnet_header=False, mtu=1420, **change)
     with pytest.raises(DeviceGone):
         DataPlane([(-1, -1)], has_vnet_header=False, mtu=1420)
+
+
+def test_a_send_that_fails_has_used_its_counter() -> None:
+    with pair() as p:
+        p.session()
+        p.a.plane.peer_set_endpoint(p.a.peer, Endpoint(Address(ip_address("255.255.255.255"), 9)))  # EACCES
+        p.a.send(p.udp(b"refused"))
+        wait_for(lambda: sum(p.a.plane.drops.values()), "the refusal")
+        p.a.plane.peer_set_endpoint(p.a.peer, p.b.endpoint(4))
+        p.a.send(p.udp(b"sent"))
+        assert p.b.receive() == p.udp(b"sent")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as wire:
+            wire.bind(("127.0.0.1", 0))
+            wire.settimeout(5)
+            p.a.plane.peer_set_endpoint(p.a.peer, Endpoint(Address(LOOPBACK[4], wire.getsockname()[1])))
+            p.a.send(p.udp(b"third"))
+            assert int.from_bytes(wire.recv(2000)[8:16], "little") == 2

@@ -216,3 +216,26 @@ def test_an_authenticated_handshake_message_roams_and_counts() -> None:
         assert one.record()["last_rx_auth_ns"] > 0
         one.plane.peer_clear_source(one.peer)
         assert one.plane.peer_endpoint(one.peer) == Endpoint(stranger.address)
+
+
+def test_a_cookie_reply_moves_no_endpoint() -> None:
+    with plane() as (one, stranger):
+        before = Endpoint(Address(ip_address("192.0.2.9"), 9))
+        one.plane.peer_set_endpoint(one.peer, before)
+        index = one.plane.index_reserve(one.peer)
+        stranger.send(struct.pack("<II", 3, index) + os.urandom(56))
+        assert one.next_event(EventKind.HANDSHAKE).source is not None
+        assert one.plane.peer_endpoint(one.peer) == before
+
+
+@pytest.mark.parametrize("versions", [(4, 6), (6, 4)])
+def test_an_endpoint_of_the_other_family_is_whole(versions: tuple[int, int]) -> None:
+    """An implementation once kept the length of the first address, and cut the second."""
+    ends = {4: Address(ip_address("192.0.2.1"), 7), 6: Address(ip_address("2001:db8::1:2:3:4"), 8)}
+    with plane() as (one, _):
+        for version in versions:
+            one.plane.peer_set_endpoint(one.peer, Endpoint(ends[version]))
+        assert one.plane.peer_endpoint(one.peer) == Endpoint(ends[versions[1]])
+        for version in versions:
+            one.plane.peer_authenticated(one.peer, Endpoint(ends[version]), 148)
+        assert one.plane.peer_endpoint(one.peer) == Endpoint(ends[versions[1]])
