@@ -12,7 +12,7 @@ APT_X86 := libipsec-mb-dev
 APT_CHECK := clang libclang-rt-dev clang-tidy valgrind
 
 
-.PHONY: fuzz fuzz-c fuzz-python fuzz-coverage races simulation hybrid-evidence build deps test unit netns lint fmt check-c tidy peers interop bench bench-flood demo clean soak
+.PHONY: fuzz fuzz-c fuzz-python fuzz-coverage races simulation hybrid-evidence build deps test unit netns lint fmt check-c tidy peers interop bench bench-flood demo clean soak kill-rounds
 
 build: $(VENV)/.built
 
@@ -63,6 +63,12 @@ SOAK_MINUTES ?= 60
 soak: build
 	@packaging/apt-install $(APT_TEST)
 	WGPY_SOAK_MINUTES=$(SOAK_MINUTES) $(BIN)/python -m pytest -q -s netns-tests/test_soak.py
+
+# `up` and `down` killed at random moments, again and again: the host is as before each time.
+KILL_ROUNDS ?= 200
+kill-rounds: build
+	@packaging/apt-install $(APT_TEST)
+	WGPY_KILL_ROUNDS=$(KILL_ROUNDS) $(BIN)/python -m pytest -q -s netns-tests/test_quick_crash.py -k random_moments
 
 lint: build
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

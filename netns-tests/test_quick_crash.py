@@ -3,11 +3,15 @@
 h1 10.99.0.1 ── eth0 ── eth0 ── 10.99.0.2 h2
 """
 
+import os
+import random
 import signal
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from lab import Namespace, wait_until
+from lab import LabError, Namespace, wait_until
 from quickhost import DEVICE, DEVICES, PEER_KEY, WGPY, QuickHost
 
 pytestmark = pytest.mark.netns
@@ -128,3 +132,34 @@ def test_two_at_once_do_not_get_in_each_others_way(quick: QuickHost) -> None:
     assert sorted(process.wait(20) for process in both) == [0, 1]
     quick.down(path)
     settled(quick, before)
+
+
+ROUNDS = int(os.environ.get("WGPY_KILL_ROUNDS", "12"))
+SEED = int(os.environ.get("WGPY_KILL_SEED", str(time.time_ns() % 1_000_000)))
+UP_TAKES_S = 1.6  # killed at some moment within it, on a machine like ours
+
+
+@pytest.mark.timeout(120 + 20 * ROUNDS)
+def test_up_and_down_killed_at_random_moments(quick: QuickHost) -> None:
+    """The command, the device process, or both at once; then `down` or the next `up` has to manage."""
+    chance = random.Random(SEED)
+    path = quick.write(FULL.replace("[ -e /run/hold", "[ -e /run/never"))
+    before = quick.snapshot()
+    for number in range(ROUNDS):
+        what = chance.choice(("up", "down", "device"))
+        again = chance.choice(("up", "down"))
+        moment = chance.uniform(0, UP_TAKES_S if what != "down" else UP_TAKES_S / 2)
+        print(f"seed {SEED} round {number}: {what} killed after {moment:.3f} s, then {again}")
+        if what == "down":
+            quick.up(path)
+        process = quick.host.spawn(*WGPY, "up" if what != "down" else "down", path, env=quick.environment)
+        time.sleep(moment)
+        if what == "device":
+            quick.host.result("pkill", "-9", "-f", "wgpy.daemon -f wg0")  # in its own process namespace
+            with suppress(LabError):
+                process.wait(20)
+        process.kill()
+        stands = quick.host.ok("grep", "-q", '"complete"', "/run/wgpy/wg0.journal")
+        alive = quick.host.ok("wg", "show", "wg0")
+        recover(quick, path, "down" if stands and alive else again)  # it came up before it was to die
+        settled(quick, before)

@@ -22,9 +22,8 @@ from hybrid import INTERFACE, End, hybrid, up_together, wait_for_yes
 from hybrid_story import cut, mend
 from lab import wait_until
 
-pytestmark = [pytest.mark.netns]
-
 MINUTES = float(os.environ.get("WGPY_SOAK_MINUTES", "1"))
+pytestmark = [pytest.mark.netns, pytest.mark.timeout(MINUTES * 60 + 240)]
 SEED = int(os.environ.get("WGPY_SOAK_SEED", str(time.time_ns() % 1_000_000)))
 HEALED_WITHIN_S = 30.0
 REST_S = 5.0 if MINUTES >= 5 else 0.0  # of a round, for renewals that nothing disturbs
@@ -151,11 +150,6 @@ def test_nothing_grows_and_nothing_slows_down(tmp_path: Path) -> None:
         wait_for_yes(a, b, within=30)
         assert a.device_process == pid
     judge(samples)
-
-
-@pytest.fixture(autouse=True)
-def _long_enough(request: pytest.FixtureRequest) -> None:
-    request.node.add_marker(pytest.mark.timeout(MINUTES * 60 + 240))
 
 
 def no_fault() -> None:
