@@ -10,9 +10,10 @@
 #include "segment.h"
 #include "transmit.h"
 
-#define BATCH_PACKETS 192            /* messages gathered at most */
-#define BATCH_BUFFER_LEN (6 * 65536) /* what a burst carries, and one more frame grown by headers and tags   \
-                                      */
+#define BATCH_PACKETS 192 /* messages gathered at most */
+#define BATCH_BUFFER_LEN                                                                                     \
+    (6 * 65536) /* what a burst carries, and one more frame grown by headers and tags                        \
+                 */
 
 struct batch_packet {
     struct peer *peer;
