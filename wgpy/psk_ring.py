@@ -16,7 +16,7 @@ Legal transitions; everything else leaves the slots as they are:
     |-----------------------------|---------|--------------|-------------|---------------------------------|
     | pending(osk)                | osk     |              |             | in 2 s, until it is confirmed   |
     | confirmed(osk) = pending    | -       | pending      | old current | in 1 s; at once after a wasted  |
-    |                             |         |              |             | response                        |
+    |                             |         |              |             | response, where none carries    |
     | confirmed(osk), another     | -       | osk          | old current | at once                         |
     | confirmed(osk) = current    |         |              |             |                                 |
     | proved(pending)             | -       | pending      | old current | none                            |
@@ -160,13 +160,13 @@ class PskRing:
         """Both ends have this key: as Rosenpass responder at InitConf, as initiator at EmptyData.
 
         The responder starts a handshake at once; the initiator leaves that to it, unless the responder's try
-        has just been answered with an older key, because it overtook the EmptyData.
+        has just been answered with an older key, because it overtook the EmptyData, and none as good carries.
         """
         if self._current is not None and self._current.holds(osk):
             return
         if self._pending is not None and self._pending.holds(osk):
             self._promote(self._pending)
-            delay = 0 if self._wasted_response(now) else self._timings.follow_up_first
+            delay = 0 if self._is_wanted_soon(now) else self._timings.follow_up_first
         else:
             _wipe(self._pending)
             self._promote(_output(osk, now))
@@ -291,6 +291,15 @@ class PskRing:
 
     def _wasted_response(self, now: Instant) -> bool:
         return self._answered is not None and now - self._answered < _WASTED_WITHIN
+
+    def _is_wanted_soon(self, now: Instant) -> bool:
+        """Whether the peer just tried the new key in vain, and no key as good carries meanwhile.
+
+        Where one does there is no haste: of two handshakes within a moment the second drops the keypair that
+        the packets on their way were sealed with.
+        """
+        carries = self._carrying is not None and self._carrying.kind is PskKind.PQ
+        return self._wasted_response(now) and not carries
 
     def _schedule_follow_up(self, now: Instant) -> None:
         self._follow_up_at = Instant(now + self._follow_up_delay)

@@ -226,6 +226,18 @@ def test_a_response_that_the_confirmation_overtook_is_repaired_at_once() -> None
     assert made.follow_up_at == at(0.2)
 
 
+def test_there_is_no_haste_where_a_post_quantum_session_carries_meanwhile() -> None:
+    """Two handshakes within a moment: the second drops the keypair that packets on their way are sealed with."""
+    made = ring()
+    made.confirmed(OSK1, at(0))
+    made.proved(made.newest, at(0))
+    made.pending(OSK2, at(100))
+    assert mixed(made, 100.1) == OSK1
+    made.proved(made.newest, at(100.15))
+    made.confirmed(OSK2, at(100.2))
+    assert made.follow_up_at == at(101.2)
+
+
 # -- walking
 
 
