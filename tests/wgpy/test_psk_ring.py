@@ -227,7 +227,7 @@ def test_a_response_that_the_confirmation_overtook_is_repaired_at_once() -> None
 
 
 def test_there_is_no_haste_where_a_post_quantum_session_carries_meanwhile() -> None:
-    """Of two handshakes in a moment the second drops the keypair that packets on their way were sealed with."""
+    """Of two handshakes in a moment the second drops the keypair of packets that are on their way."""
     made = ring()
     made.confirmed(OSK1, at(0))
     made.proved(made.newest, at(0))
