@@ -169,7 +169,7 @@ def test_both_families_share_a_port_chosen_by_the_kernel(h1: Namespace) -> None:
     h1.ip("link set wg0 up")
     port = wait_until(lambda: h1.run("wg", "show", "wg0", "listen-port").strip().lstrip("0"), 5, "a port")
     lines = h1.run("ss", "-Hlun", f"sport = :{port}").splitlines()
-    assert len(lines) == 2
+    assert len({line.split()[3] for line in lines}) == 2  # several of each where there are more processors
 
 
 def test_a_keypair_set_twice_and_removed(h1: Namespace) -> None:
