@@ -92,7 +92,7 @@ def test_without_a_word_the_machine_says_how_many_workers(
     [
         (
             ("wgpy.device", "wgpy.uapi_socket"),
-            ("click", "rich", "wgpy.config", "pyroute2", "oqs", "rosenpass"),
+            ("click", "rich", "wgpy.config", "pyroute2", "oqs", "rosenpass.kem", "rosenpass.server"),
         ),
         (("wgpy.cli.status",), ("rich", "numpy", "prometheus_client", "cryptography", "asyncio", "tun")),
     ],
