@@ -9,6 +9,7 @@
 #include "plane.h"
 
 #define SCRIPT_MAX 64
+#define CUT_SHORT 4000 /* no errno: the call takes a part and says so */
 
 /* What the next calls answer: an errno, or 0 for what the kernel says. Behind its end the kernel is asked. */
 struct script {
@@ -45,7 +46,9 @@ static ssize_t scripted_read(int fd, void *buffer, size_t length)
 
 static ssize_t scripted_writev(int fd, const struct iovec *iov, int count)
 {
-    return refuses(&on_writev) ? -1 : fake_writev(fd, iov, count);
+    if (refuses(&on_writev))
+        return errno == CUT_SHORT ? 20 : -1;
+    return fake_writev(fd, iov, count);
 }
 
 static int scripted_sendmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags)
@@ -269,6 +272,23 @@ static void a_write_while_the_tun_is_down_costs_its_packets(void)
     plane_end(&plane);
 }
 
+static void a_write_that_takes_a_part_counts_as_none(void)
+{
+    begin(1);
+    on_writev = (struct script){{CUT_SHORT, EINVAL, 0, CUT_SHORT}, 4, 0};
+    for (uint32_t i = 0; i < 5; i++)
+        peer_sends_segment(i, i * 96);
+    CHECK_EQUAL(inbound(&plane), 0);
+    CHECK_EQUAL(tun_takes_all(), 0);
+    CHECK_EQUAL(dropped(&plane, DROP_TUN_WRITE), 5);
+    for (uint32_t i = 5; i < 10; i++)
+        peer_sends_segment(i, i * 96);
+    CHECK_EQUAL(inbound(&plane), 0); /* refused as one, then singly */
+    CHECK_EQUAL(tun_takes_all(), 4);
+    CHECK_EQUAL(dropped(&plane, DROP_TUN_WRITE), 6);
+    plane_end(&plane);
+}
+
 static void a_tun_removed_under_the_inbound_worker_ends_its_run(void)
 {
     const int errors[] = {EBADFD, EBADF, ENODEV};
@@ -378,12 +398,12 @@ static void random_outbound(uint64_t *state)
 static void random_inbound(uint64_t *state, uint64_t *counter, uint32_t *sequence)
 {
     static const int of_receive[] = {EINTR, EAGAIN, ECONNREFUSED, ENOMEM, EHOSTUNREACH};
-    static const int of_write[] = {EINTR, EIO, EINVAL, EAGAIN, ENOBUFS, ENOMEM};
+    static const int of_write[] = {EINTR, EIO, EINVAL, EAGAIN, ENOBUFS, ENOMEM, CUT_SHORT};
     uint64_t packets = record_of(&plane)->rx_packets, lost = dropped(&plane, DROP_TUN_WRITE);
     uint32_t given = 1 + draw_below(state, 12);
 
     random_script(&on_recvmmsg, state, of_receive, 5);
-    random_script(&on_writev, state, of_write, 6);
+    random_script(&on_writev, state, of_write, 7);
     random_script(&on_poll, state, (const int[]){EINTR}, 1);
     for (uint32_t i = 0; i < given; i++) {
         if (draw_below(state, 4) == 0)
@@ -427,6 +447,7 @@ int main(void)
     RUN(a_tun_that_is_down_is_looked_at_ten_times_a_second);
     RUN(a_read_that_keeps_failing_is_counted_and_does_not_spin);
     RUN(a_write_while_the_tun_is_down_costs_its_packets);
+    RUN(a_write_that_takes_a_part_counts_as_none);
     RUN(a_tun_removed_under_the_inbound_worker_ends_its_run);
     RUN(a_tun_removed_under_the_outbound_worker_ends_its_run);
     RUN(a_tun_removed_between_refused_and_single_writes_ends_the_run);

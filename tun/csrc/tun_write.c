@@ -23,14 +23,17 @@ void tun_writer_begin(struct tun_writer *writer)
                    merge && has_feature(dp, DP_FEATURE_USO) && writer->udp_refused < TUN_WRITE_PROBES);
 }
 
-static int write_once(struct tun_writer *writer, const struct iovec *iov, uint32_t count)
+/* The kernel takes a packet whole or not at all; one it cut short is none: -EIO. */
+static int write_once(struct tun_writer *writer, const struct iovec *iov, uint32_t count, uint32_t length)
 {
     ssize_t written;
 
     do {
         written = writer->dp->system.writev(writer->fd, iov, (int)count);
     } while (written < 0 && errno == EINTR);
-    return written < 0 ? -errno : 0;
+    if (written < 0)
+        return -errno;
+    return written < (ssize_t)length ? -EIO : 0;
 }
 
 /* The first packet carries the super-packet's headers: back to its own. A PSH it inherited does no harm. */
@@ -73,7 +76,7 @@ static int write_singly(struct tun_writer *writer, const struct coalesce_item *i
     for (uint16_t at = item->first; at != COALESCE_NONE; at = coalesce->packets[at].next) {
         struct iovec iov[2] = {{zeros, sizeof(zeros)},
                                {coalesce->packets[at].data, coalesce->packets[at].length}};
-        int result = write_once(writer, iov, 2);
+        int result = write_once(writer, iov, 2, coalesce->packets[at].length);
 
         if (is_gone(-result))
             return result;
@@ -96,7 +99,7 @@ static int merge_refused(struct tun_writer *writer, const struct coalesce_item *
 
 static int write_item(struct tun_writer *writer, const struct coalesce_item *item)
 {
-    int result = write_once(writer, item->iov, item->iov_count);
+    int result = write_once(writer, item->iov, item->iov_count, item->length);
 
     if (result == 0) {
         if (item->packets > 1)
