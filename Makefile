@@ -12,7 +12,7 @@ APT_X86 := libipsec-mb-dev
 APT_CHECK := clang libclang-rt-dev clang-tidy valgrind
 
 
-.PHONY: fuzz fuzz-c fuzz-python fuzz-coverage races simulation hybrid-evidence build deps test unit netns lint fmt check-c tidy peers interop bench bench-flood demo clean soak kill-rounds
+.PHONY: fuzz fuzz-c fuzz-python fuzz-coverage races simulation hybrid-evidence build deps test unit netns lint fmt check-c tidy peers interop bench chart bench-workers bench-peers bench-control bench-flood instructions demo clean soak kill-rounds
 
 build: $(VENV)/.built
 
@@ -159,16 +159,46 @@ interop: build peers
 	test ! -e $(PEERS)/build/lib/liboqs.so || \
 	    OQS_INSTALL_PATH=$(CURDIR)/$(PEERS)/build $(BIN)/python -m pytest -q tests/rosenpass/test_kem.py tests/rosenpass/test_liboqs.py
 
-# Beside the newest wireguard-go, in turns; `make bench BENCH=--quick` takes two minutes.
-bench: build
+# Beside the newest wireguard-go, in turns, half an hour in a quiet one; the first alone, in two minutes: make bench BENCH=--quick
+# Each prints least, median and most, and the ratio of each pair; every value is in bench/out.
+IS_QUICK = $(findstring --quick,$(BENCH))
+bench: build chart-library
 	@packaging/apt-install ethtool
-	$(PEERS)/build-peers wireguard-go $$([[ "$(BENCH)" = *--quick* ]] || ! command -v cargo >/dev/null || echo boringtun-cli)
+	$(PEERS)/build-peers wireguard-go $$([ -n "$(IS_QUICK)" ] || ! command -v cargo >/dev/null || echo boringtun-cli)
 	$(BIN)/python bench/run.py $(BENCH)
-	$(BIN)/python bench/limits.py
-	$(BIN)/python bench/kem.py
-	$(BIN)/python bench/exchange.py
+	-$(BIN)/python bench/chart.py
+	$(if $(IS_QUICK),,$(BIN)/python bench/limits.py)
+	$(if $(IS_QUICK),,$(BIN)/python bench/kem.py)
+	$(if $(IS_QUICK),,$(BIN)/python bench/exchange.py)
 
-# A tunnel under floods of every kind, beside wireguard-go under the same: about five minutes.
+# matplotlib is wanted by nothing else; without it there is no picture.
+.PHONY: chart-library
+chart-library: build
+	@$(BIN)/python -c 'import matplotlib' 2>/dev/null || $(BIN)/python -m pip install -q 'matplotlib>=3.8' || true
+
+# The picture of the README, of the newest run.
+chart: build chart-library
+	$(BIN)/python bench/chart.py docs/speed.png
+
+# What a second pair of workers costs where there are no processors for it.
+bench-workers: build
+	@packaging/apt-install ethtool
+	$(BIN)/python bench/run.py --contestants wgpy+WGPY_WORKERS=2,wgpy+WGPY_WORKERS=1 --rounds 5 --seconds 6 \
+	    --only "TCP, one stream" --only "TCP, four streams" $(WORKERS)
+
+# Ten thousand peers, handshakes, the start, and five hundred peers after a restart: five minutes.
+bench-peers: build
+	$(PEERS)/build-peers wireguard-go
+	$(BIN)/python bench/start.py
+	$(BIN)/python bench/peers.py
+	$(BIN)/python bench/handshakes.py
+	WGPY_STORM_RESTARTS=5 $(BIN)/python -m pytest -q -s netns-tests/test_reconnect_storm.py
+
+# 200 exchanges a minute beside one busy tunnel: five minutes.
+bench-control: build
+	$(BIN)/python bench/control.py $(CONTROL)
+
+# A tunnel under floods of every kind, beside wireguard-go under the same: some seven minutes a round, three rounds.
 bench-flood: build
 	@packaging/apt-install ethtool
 	$(PEERS)/build-peers wireguard-go

@@ -1,9 +1,9 @@
 """Draws a bar chart of one bench/out/run-*.json: what wgpy has of wireguard-go, row by row.
 
-    python bench/chart.py bench/out/run-DATE.json docs/speed.png
+    python bench/chart.py [RUN.json] [PNG]          the newest run, beside it, where nothing is said
 
 A bar is the median of the pairs' ratios, its line reaches from the least to the greatest. Needs matplotlib
-(pip install -e '.[bench]').
+(pip install -e '.[bench]'; `make chart` sees to it).
 """
 
 import json
@@ -11,7 +11,7 @@ import statistics
 import sys
 from pathlib import Path
 
-from run import ratios
+from report import OUT, ratios
 
 # What a reader asks for first; in the units' sense more is better, or less.
 SHOWN = {
@@ -61,5 +61,24 @@ def draw(report: dict, target: Path) -> None:
     figure.savefig(target, dpi=90, bbox_inches="tight")
 
 
+def main() -> int:
+    sources = [Path(word) for word in sys.argv[1:] if word.endswith(".json")]
+    sources = sources or [path for path in sorted(OUT.glob("run-*.json")) if is_whole(path)]
+    if not sources:
+        print("chart: there is no whole run yet: make bench", file=sys.stderr)
+        return 1
+    source = sources[-1]
+    targets = [Path(word) for word in sys.argv[1:] if word.endswith(".png")] or [source.with_suffix(".png")]
+    draw(json.loads(source.read_text()), targets[0])
+    print(f"drawn: {targets[0]}, of {source.name}")
+    return 0
+
+
+def is_whole(path: Path) -> bool:
+    """Of us beside wireguard-go, most of the rows."""
+    report = json.loads(path.read_text())
+    return report["contestants"][:2] == ["wgpy", "wireguard-go"] and len(rows(report)) * 2 > len(SHOWN)
+
+
 if __name__ == "__main__":
-    draw(json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2]))
+    sys.exit(main())

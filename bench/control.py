@@ -2,20 +2,19 @@
 
     python bench/control.py [--rounds 3] [--peers 30] [--seconds 5]
 
-A hub carries one busy tunnel and renews the keys of thirty light peers every six seconds: some 200 exchanges
+A hub carries one busy tunnel and renews the keys of thirty light peers every five seconds: some 200 exchanges
 a minute (in earnest each peer's would come every two minutes; a third of these keep to that, being the ends
-that begin). Runs without and with the exchanges alternate; the light peers' own part is done by the same
-processors, at low priority, and counts against us.
+that begin). Runs with and without the exchanges alternate, each with a fresh hub; the light peers' own part
+is done by the same processors, at low priority, and counts against us. A gap is a round trip: it holds what
+the processors, shared by both ends and both ping and iperf3, make a packet wait, with exchanges or without.
 """
 
 import argparse
 import json
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,11 +25,14 @@ sys.path.insert(0, str(HERE.parent / "netns-tests"))
 from foreign import TOLERATED, ForeignLoad  # noqa: E402
 from hybrid import End, Far, key_pair, program  # noqa: E402
 from lab import PROJECT, Namespace, Process, two_hosts, wait_until  # noqa: E402
+from report import machine, results, table, write  # noqa: E402
 from trials import iperf3  # noqa: E402
 from wgpeer import PORT, Keys  # noqa: E402
 
+WITH, WITHOUT = "with exchanges", "idle"
+TURNS = (WITH, WITHOUT)
 PING_EVERY_S = 0.002
-RENEWAL_S = 6.5  # and up to a quarter less
+RENEWAL_S = 5.0  # and up to a quarter less
 RENEWAL = {
     "WGPY_ROSENPASS_TIMERS": f"rekey_after_responder={RENEWAL_S},rekey_after_initiator={RENEWAL_S},overdue=60"
 }
@@ -125,32 +127,37 @@ def figures(hub: Hub, seconds: int) -> dict[str, float]:
     }
 
 
+def measure(count: int, seconds: int, *, with_exchanges: bool) -> tuple[dict[str, float], float]:
+    """A fresh hub each time: without light peers it has nobody to renew a key with."""
+    with tempfile.TemporaryDirectory() as directory, two_hosts() as (h1, h2):
+        hub = Hub(h1, h2, Path(directory), count)
+        hub.up()
+        if with_exchanges:
+            hub.call_light_peers()
+        with ForeignLoad() as load:
+            measured, rate = exchanges_during(hub, lambda: figures(hub, seconds))
+    return measured | {"exchanges a minute": rate}, load.cores
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peers", type=int, default=30)
     parser.add_argument("--seconds", type=int, default=5)
     options = parser.parse_args()
-    found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    with tempfile.TemporaryDirectory() as directory, two_hosts() as (h1, h2):
-        hub = Hub(h1, h2, Path(directory), options.peers)
-        hub.up()
-        for _ in range(options.rounds):
-            for busy in (False, True):
-                peers = hub.call_light_peers() if busy else None
-                with ForeignLoad() as load:
-                    measured, rate = exchanges_during(hub, lambda: figures(hub, options.seconds))
-                if peers is not None:
-                    peers.kill()
-                name = "exchanges" if busy else "idle"
-                noise = f"  (others used {load.cores:.2f} cores)" if load.cores > TOLERATED else ""
-                shown = ", ".join(f"{key} {value:.3g}" for key, value in measured.items())
-                print(f"{name:10} {shown}; {rate:.0f} exchanges a minute{noise}", flush=True)
-                for key, value in measured.items():
-                    found[key][name].append(value)
-    for key, values in found.items():
-        idle, busy_ = (statistics.median(values[name]) for name in ("idle", "exchanges"))
-        print(f"{key:24} idle {idle:8.3f}   with exchanges {busy_:8.3f}   ratio {busy_ / idle:.2f}")
+    found, foreign = results(), [0.0]
+    for number in range(options.rounds):
+        for name in TURNS if number % 2 == 0 else TURNS[::-1]:
+            measured, load = measure(options.peers, options.seconds, with_exchanges=name == WITH)
+            foreign.append(load)
+            noise = f"  (others used {load:.2f} cores)" if load > TOLERATED else ""
+            shown = ", ".join(f"{key} {value:.3g}" for key, value in measured.items())
+            print(f"{number + 1}/{options.rounds} {name:14} {shown}{noise}", flush=True)
+            for key, value in measured.items():
+                found["beside data", key][name].append(value)
+    about = machine() | {"foreign load": f"at most {max(foreign):.2f} cores"}
+    print("\n" + table(found, list(TURNS), about))
+    write("control", found, list(TURNS), about)
     return 0
 
 

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "netns-tests"))
 
 from lab import PAGE_SIZE, Namespace, cpu_seconds, two_hosts
 from planes import ADDRESSES, Plane, planes
-from run import human
+from report import human
 from trials import TRIALS, Effort, Figures
 
 

@@ -1,6 +1,6 @@
 """wgpy beside wireguard-go under floods: what a tunnel keeps, and whether somebody new still gets in.
 
-    python bench/flood.py [--rounds 1] [--seconds 4] [--only "wrong mac1"] [--contestants wgpy,wireguard-go]
+    python bench/flood.py [--rounds 3] [--seconds 4] [--only "wrong mac1"] [--contestants wgpy,wireguard-go]
 
 Every run has fresh namespaces: a tunnel whose TCP stream comes into the attacked end, a stranger who floods
 that end, and a newcomer whose handshake has to come about meanwhile. The generator, both ends of the stream
@@ -9,12 +9,9 @@ Written to bench/out/flood-*.json.
 """
 
 import argparse
-import json
-import statistics
 import sys
 import tempfile
 import time
-from collections import defaultdict
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -35,8 +32,9 @@ from floods import (  # noqa: E402
     attacked_hybrid,
     build_generator,
 )
+from foreign import TOLERATED, ForeignLoad  # noqa: E402
 from lab import LabError  # noqa: E402
-from run import human, machine  # noqa: E402
+from report import human, machine, results, table, write  # noqa: E402
 from trials import GIGA, iperf3  # noqa: E402
 from wgpeer import Peer, WgpyPeer, by_name  # noqa: E402
 
@@ -55,6 +53,7 @@ class Run:
     growth_mib: float
     stall_ms: float
     drops: dict[str, int]
+    foreign: float  # cores that others kept busy
 
 
 def main() -> int:
@@ -65,23 +64,27 @@ def main() -> int:
             print(f"bench: {name} is not there: {missing}", file=sys.stderr)
             return 1
     kinds = options.only or [CALM, *KINDS, *HYBRID_KINDS]
-    results: dict[str, dict[str, list[Run]]] = defaultdict(lambda: defaultdict(list))
+    found, runs, foreign = results(), [], [0.0]
     with tempfile.TemporaryDirectory() as directory:
         program = build_generator(Path(directory))
         for number in range(options.rounds):
             for kind in kinds:
                 for name in contestants if number % 2 == 0 else contestants[::-1]:
                     run = measure(by_name(name), kind, program, options)
-                    results[kind][name].append(run)
+                    runs.append({"flood": kind, "contestant": name, **asdict(run)})
+                    foreign.append(run.foreign)
+                    for figure, value in figures(run).items():
+                        found[kind, figure][name].append(value)
                     print(f"{number + 1}/{options.rounds} {kind:24} {name:14} {line(run)}", flush=True)
-    print("\n" + table(results, contestants))
-    write(results, options)
+    about = machine() | {"foreign load": f"at most {max(foreign):.2f} cores", "seconds": options.seconds}
+    print("\n" + table(found, contestants, about))
+    write("flood", found, contestants, about | {"runs": runs})
     return 0
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="wgpy beside wireguard-go under floods")
-    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=4, help="of TCP under each flood")
     parser.add_argument("--per-second", type=int, default=PER_SECOND)
     parser.add_argument("--only", action="append", choices=[CALM, *ALL_KINDS], help="may repeat")
@@ -118,7 +121,7 @@ def observe(at: Attacked, flood: Flood | None, options: argparse.Namespace) -> R
         with suppress(LabError):
             took.append(at.time_to_join(LATEST_S))
 
-    with flood or nullcontext():
+    with ForeignLoad() as load, flood or nullcontext():
         time.sleep(0.3)
         joining = Thread(target=join)
         joining.start()
@@ -138,47 +141,28 @@ def observe(at: Attacked, flood: Flood | None, options: argparse.Namespace) -> R
         growth_mib=(at.resident_bytes() - resident) / 2**20,
         stall_ms=watch.longest * 1000,
         drops={name: grown for name, count in after.items() if (grown := count - before.get(name, 0)) > 20},
+        foreign=load.cores,
     )
 
 
 def line(run: Run) -> str:
     counted = ", ".join(f"{name} {human(count)}" for name, count in run.drops.items())
+    noise = f" (others used {run.foreign:.2f} cores)" if run.foreign > TOLERATED else ""
     return (
         f"{human(run.reached):>8}/s  {run.gbits:5.2f} Gbit/s  new session {run.handshake_s:5.2f} s"
-        f"  {run.growth_mib:+5.1f} MiB  longest wait {run.stall_ms:5.1f} ms  {counted}"
+        f"  {run.growth_mib:+5.1f} MiB  longest wait {run.stall_ms:5.1f} ms{noise}  {counted}"
     )
 
 
-def table(results: dict[str, dict[str, list[Run]]], contestants: list[str]) -> str:
-    """Medians; what each keeps of its own calm throughput, and the first against the last."""
-    lines = [f"{key}: {value}" for key, value in machine().items()]
-    head = "".join(f"{name + ' Gbit/s':>22}{'new s':>7}" for name in contestants)
-    lines += ["", f"{'flood':26}{head}{'ratio':>8}"]
-    for kind, runs in results.items():
-        cells = ""
-        for name in contestants:
-            cells += f"{middle(runs[name], 'gbits'):22.2f}{middle(runs[name], 'handshake_s'):7.2f}"
-        theirs = middle(runs[contestants[-1]], "gbits")
-        ratio = middle(runs[contestants[0]], "gbits") / theirs if theirs else float("inf")
-        lines.append(f"{kind:26}{cells}{ratio:8.2f}")
-    return "\n".join(lines)
-
-
-def middle(runs: list[Run], field: str) -> float:
-    return statistics.median(getattr(run, field) for run in runs)
-
-
-def write(results: dict[str, dict[str, list[Run]]], options: argparse.Namespace) -> None:
-    out = HERE / "out"
-    out.mkdir(exist_ok=True)
-    path = out / time.strftime("flood-%Y%m%d-%H%M%S.json", time.gmtime())
-    rows = {
-        kind: {name: [asdict(run) for run in runs] for name, runs in by_contestant.items()}
-        for kind, by_contestant in results.items()
+def figures(run: Run) -> dict[str, float]:
+    """What is put side by side."""
+    return {
+        "Gbit/s": run.gbits,
+        "new session, s": run.handshake_s,
+        "growth, MiB": run.growth_mib,
+        "longest wait, ms": run.stall_ms,
+        "reached, 1/s": run.reached,
     }
-    about = machine() | {"seconds": options.seconds, "rounds": options.rounds}
-    path.write_text(json.dumps({"about": about, "results": rows}, indent=1) + "\n")
-    print(f"\nwritten: {path.relative_to(HERE.parent)}")
 
 
 if __name__ == "__main__":

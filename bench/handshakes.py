@@ -1,6 +1,6 @@
 """Handshakes per second of processor time that a responder completes, beside wireguard-go.
 
-    python bench/handshakes.py [--seconds 8] [--peers 1000] [--rounds 3] [--contestants wgpy,wireguard-go]
+    python bench/handshakes.py [--handshakes 10000] [--peers 1000] [--rounds 3] [--contestants A,B]
 
 One process plays all the peers from one address: its initiations are computed before the clock runs, then a
 fixed number of them is kept under way, so that neither responder comes under load and asks for cookies. A
@@ -13,12 +13,10 @@ import base64
 import json
 import os
 import socket
-import statistics
 import struct
 import subprocess
 import sys
 import time
-from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +26,7 @@ sys.path.insert(0, str(HERE.parent / "netns-tests"))
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305  # noqa: E402
 from foreign import TOLERATED, ForeignLoad  # noqa: E402
 from lab import Namespace, two_hosts  # noqa: E402
+from report import machine, results, table, write  # noqa: E402
 from wgpeer import Peer, by_name  # noqa: E402
 
 from wgpy import crypto, tai64n  # noqa: E402
@@ -169,23 +168,22 @@ def main() -> int:
         flood(json.loads(sys.stdin.readline()))
         return 0
     names = options.contestants.split(",")
-    rates: dict[str, list[float]] = defaultdict(list)
+    found, foreign = results(), [0.0]
     for number in range(options.rounds):
         for name in names if number % 2 == 0 else names[::-1]:
             run = measure(by_name(name), options.peers, options.handshakes)
-            rates[name].append(run.rate)
+            found["handshakes", "a CPU second"][name].append(run.rate)
+            found["handshakes", "a second"][name].append(run.wall_rate)
+            foreign.append(run.foreign)
             noise = f", others used {run.foreign:.2f} cores" if run.foreign > TOLERATED else ""
             print(
                 f"{number + 1}/{options.rounds} {name:14} {run.rate:7.0f} per CPU second "
                 f"({run.wall_rate:.0f} per second, {run.lost} lost{noise})",
                 flush=True,
             )
-    medians = {name: statistics.median(values) for name, values in rates.items()}
-    for name, value in medians.items():
-        print(f"{name:14} median {value:7.0f} handshakes per CPU second")
-    if len(names) == 2:
-        pairs = [ours / theirs for ours, theirs in zip(rates[names[0]], rates[names[1]], strict=True)]
-        print(f"ratio {statistics.median(pairs):.2f} ({min(pairs):.2f}-{max(pairs):.2f})")
+    about = machine() | {"foreign load": f"at most {max(foreign):.2f} cores"}
+    print("\n" + table(found, names, about))
+    write("handshakes", found, names, about)
     return 0
 
 

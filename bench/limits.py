@@ -8,15 +8,12 @@ of one full packet, from bench/units. Neither is in what is installed.
 """
 
 import argparse
-import json
 import os
 import re
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,7 +21,7 @@ from pathlib import Path
 
 from dataplane import run_trial
 from foreign import TOLERATED, ForeignLoad
-from run import machine
+from report import keep, machine, ratios, spread
 from trials import Effort
 
 HERE = Path(__file__).resolve().parent
@@ -97,25 +94,23 @@ def cipher_alone() -> tuple[float, float]:
 
 
 def report(found: dict[str, list[float]], seal: float, opened: float, foreign: float) -> None:
-    ours, limit = (statistics.median(values) for values in found.values())
+    ours, limit = found.values()
     both = 1 / (1 / seal + 1 / opened)
     rows = {
         "ours, Gbit/s": ours,
         "without encryption, Gbit/s": limit,
-        "ours / without encryption": ours / limit,
-        "cipher alone, seal, Gbit/s a processor": seal,
-        "cipher alone, open, Gbit/s a processor": opened,
-        "ours / cipher alone, both on one processor": ours / both,
+        "ours / without encryption": ratios(ours, limit),
+        "cipher alone, seal, Gbit/s a processor": [seal],
+        "cipher alone, open, Gbit/s a processor": [opened],
+        "ours / cipher alone, both on one processor": [value / both for value in ours],
     }
     about = machine() | {"foreign load": f"{foreign:.2f} cores"}
     for name, value in about.items():
         print(f"{name}: {value}")
-    for name, value in rows.items():
-        print(f"{name:44} {value:8.2f}")
-    out = HERE / "out"
-    out.mkdir(exist_ok=True)
-    path = out / time.strftime("limits-%Y%m%d-%H%M%S.json", time.gmtime())
-    path.write_text(json.dumps({"about": about, "values": found, "rows": rows}, indent=1) + "\n")
+    print(f"\n{'least, median, most':>72}")
+    for name, values in rows.items():
+        print(f"{name:44} {spread(values):>28}")
+    keep("limits", {"about": about, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -10,10 +10,8 @@ import argparse
 import base64
 import json
 import os
-import statistics
 import sys
 import time
-from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +20,7 @@ sys.path.insert(0, str(HERE.parent / "netns-tests"))
 
 from foreign import TOLERATED, ForeignLoad  # noqa: E402
 from lab import Namespace, two_hosts  # noqa: E402
+from report import machine, results, table, write  # noqa: E402
 from wgpeer import Peer, by_name, wgpy_program  # noqa: E402
 
 TICK_SECONDS = 4
@@ -87,24 +86,21 @@ def main() -> int:
     contestants = options.contestants.split(",")
     private = base64.b64encode(os.urandom(32)).decode()
     text = configuration(private, options.peers)
-    found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    found, foreign = results(), [0.0]
     for number in range(options.rounds):
         for name in contestants if number % 2 == 0 else contestants[::-1]:
             with two_hosts() as (host, _), ForeignLoad() as load:
                 figures = measure(host, by_name(name), text, options.peers)
+            foreign.append(load.cores)
             noise = f"  (others used {load.cores:.2f} cores)" if load.cores > TOLERATED else ""
             print(
                 f"{number + 1}/{options.rounds} {name:14} {figures['wg setconf, s']:.2f} s{noise}", flush=True
             )
             for figure, value in figures.items():
-                found[figure][name].append(value)
-    print(f"\n{options.peers} peers, four allowed IPs each; medians")
-    print(f"{'':36}" + "".join(f"{name:>16}" for name in contestants) + f"{'ratio':>8}")
-    for figure, values in found.items():
-        medians = [statistics.median(values[name]) if name in values else None for name in contestants]
-        cells = "".join(f"{value:16,.3f}" if value is not None else f"{'':16}" for value in medians)
-        both = len(medians) == 2 and all(medians)
-        print(f"{figure:36}{cells}" + (f"{medians[0] / medians[1]:8.2f}" if both else ""))
+                found[f"{options.peers} peers", figure][name].append(value)
+    about = machine() | {"foreign load": f"at most {max(foreign):.2f} cores"}
+    print("\n" + table(found, contestants, about))
+    write("peers", found, contestants, about)
     return 0
 
 

@@ -6,17 +6,16 @@ Both detach, and the command returns when the interface is there and its socket 
 """
 
 import argparse
-import statistics
 import sys
 import time
-from collections import defaultdict
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "netns-tests"))
 
-from foreign import TOLERATED, ForeignLoad  # noqa: E402
+from foreign import ForeignLoad  # noqa: E402
 from lab import PAGE_SIZE, Namespace  # noqa: E402
+from report import machine, results, table, write  # noqa: E402
 from wgpeer import PEERS, wgpy_program  # noqa: E402
 
 PROGRAMS = {"wgpy": wgpy_program("wgpyd"), "wireguard-go": PEERS / "wireguard-go"}
@@ -49,19 +48,16 @@ def main() -> int:
     names = options.contestants.split(",")
     for name in names:
         start(PROGRAMS[name])  # the files are read
-    found: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    found = results()
     with ForeignLoad() as load:
         for _ in range(options.rounds):
             for name in names:
-                found[name].append(start(PROGRAMS[name]))
-    for name, values in found.items():
-        seconds, memory = (sorted(column) for column in zip(*values, strict=True))
-        print(
-            f"{name:14} ready after {statistics.median(seconds):.3f} s ({seconds[0]:.3f}-{seconds[-1]:.3f}), "
-            f"{statistics.median(memory):.1f} MiB resident"
-        )
-    if load.cores > TOLERATED:
-        print(f"others used {load.cores:.2f} cores")
+                seconds, mebibytes = start(PROGRAMS[name])
+                found["start", "ready after, s"][name].append(seconds)
+                found["start", "resident, MiB"][name].append(mebibytes)
+    about = machine() | {"foreign load": f"{load.cores:.2f} cores"}
+    print(table(found, names, about))
+    write("start", found, names, about)
     return 0
 
 

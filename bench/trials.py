@@ -26,7 +26,7 @@ class Effort:
     memory_seconds: int = 60
 
 
-QUICK = Effort(seconds=3, search_steps=4, search_seconds=1, pings=5_000, memory_seconds=3)
+QUICK = Effort(seconds=2, search_steps=3, search_seconds=1, pings=5_000, memory_seconds=2)
 
 Figures = dict[str, float]
 Trial = Callable[[Tunnel, Effort], Figures]
