@@ -40,6 +40,8 @@ CLIENTS_MAX = 64
 READ_LEN = 1 << 14  # bytes; parsing as much of a set takes some 20 ms of the event loop
 BACKLOG = 64
 WATCH_S = 1.0
+EXHAUSTED_S = 1.0  # before the next client is tried
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Device(Protocol):
@@ -149,26 +151,27 @@ class UapiServer:
         self._on_deleted = on_deleted
         self._watch_s = watch_s
         self._clients: dict[asyncio.Task[None], asyncio.StreamWriter] = {}  # the longest silent one first
-        self._server: asyncio.Server | None = None
+        self._door: asyncio.Task[None] | None = None
         self._watcher: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
         """Serve until close."""
-        self._server = await asyncio.start_unix_server(self._welcome, sock=self._listener, limit=READ_LEN)
+        self._door = asyncio.create_task(self._accept())
         self._watch()
 
     async def close(self) -> None:
         """Stop serving, hang up on every client and remove the socket file; twice is once."""
-        server, self._server = self._server, None
-        if server is None:
+        door, self._door = self._door, None
+        if door is None:
             return
-        server.close()
+        door.cancel()
         if self._watcher is not None:
             self._watcher.cancel()
         tasks = list(self._clients)
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(door, *tasks, return_exceptions=True)
+        self._listener.close()
         if self._identity is not None and _identity(self._path) == self._identity:
             with contextlib.suppress(
                 OSError
@@ -182,37 +185,45 @@ class UapiServer:
         logger.info("%s was deleted: stopping", self._path)
         self._on_deleted()
 
-    async def _welcome(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _accept(self) -> None:
+        """By hand: asyncio's server tries again without a pause while the process has no descriptor left."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                client, _ = await loop.sock_accept(self._listener)
+                if not _may_speak(client):
+                    client.close()
+                    continue
+                reader, writer = await asyncio.open_unix_connection(sock=client, limit=READ_LEN)
+            except OSError as error:  # or the client has left
+                if error.errno in _EXHAUSTED:
+                    logger.warning("no client is served: %s", error.strerror)
+                    await asyncio.sleep(EXHAUSTED_S)
+                continue
+            task = asyncio.create_task(self._converse(reader, writer))
+            self._clients[task] = writer
+            task.add_done_callback(self._part_from)
+            if len(self._clients) > CLIENTS_MAX:
+                next(iter(self._clients)).cancel()
+
+    def _part_from(self, task: "asyncio.Task[None]") -> None:
+        self._clients.pop(task).close()
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        if self._server is None or not _may_speak(writer):
-            writer.close()
-            return
-        self._clients[task] = writer
-        if len(self._clients) > CLIENTS_MAX:
-            next(iter(self._clients)).cancel()
-        try:
-            await self._converse(task, reader, writer)
-        except (ConnectionError, TimeoutError, asyncio.CancelledError):
-            pass  # the client left, or we hang up on it
-        finally:
-            self._clients.pop(task, None)
-            writer.close()
-
-    async def _converse(
-        self, task: asyncio.Task[None], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
         parser = RequestParser(zone_index)
-        while data := await reader.read(READ_LEN):
-            self._clients[task] = self._clients.pop(task)
-            for request in parser.feed(data):
-                if isinstance(request, Hangup):
-                    return
-                async for piece in self._answer(request):
-                    writer.write(piece)
-                    await writer.drain()
-                if isinstance(request, RefusedRequest) and request.close:
-                    return
+        with contextlib.suppress(ConnectionError, TimeoutError):  # the client left
+            while data := await reader.read(READ_LEN):
+                self._clients[task] = self._clients.pop(task)
+                for request in parser.feed(data):
+                    if isinstance(request, Hangup):
+                        return
+                    async for piece in self._answer(request):
+                        writer.write(piece)
+                        await writer.drain()
+                    if isinstance(request, RefusedRequest) and request.close:
+                        return
 
     async def _answer(self, request: Request) -> AsyncIterator[bytes]:
         try:
@@ -256,9 +267,8 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _may_speak(writer: asyncio.StreamWriter) -> bool:
-    connection = writer.get_extra_info("socket")
-    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+def _may_speak(client: socket.socket) -> bool:
+    credentials = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     _, uid, _ = struct.unpack("3i", credentials)
     if uid in (0, os.geteuid()):
         return True
