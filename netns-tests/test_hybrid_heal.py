@@ -8,6 +8,7 @@ both ways in both IP versions. Random stories by the thousand are in `make simul
 """
 
 import random
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -241,12 +242,16 @@ def test_duplicated_and_reordered_datagrams(tmp_path: Path) -> None:
 def test_key_files_replaced_on_one_side_and_then_the_other(tmp_path: Path) -> None:
     with standing(tmp_path) as (a, b, streams):
         a.pair = key_pair(4)
+        refused = a.quick.wgpy("reload", a.write())
+        assert refused.returncode == 1
+        assert "put it there, or down and up" in refused.stderr
+        a.pair = Path(shutil.copytree(key_pair(4), a.directory / "new"))
         a.write()
         a.signal("HUP")
         wait_until(lambda: a.state()["fingerprint"] != b.peer()["fingerprint"], 10, "a to take its new keys")
         print(f"\na has new keys, b does not know: {flows(streams):.2f} s")
         time.sleep(5)  # a renewal fails meanwhile
-        b.peers[0].rosenpass = key_pair(4) / "pqpk"
+        b.peers[0].rosenpass = Path(shutil.copy(key_pair(4) / "pqpk", b.directory / "a.pqpk"))
         b.write()
         b.signal("HUP")
         wait_until(lambda: a.state()["fingerprint"] == b.peer()["fingerprint"], 10, "b to take a's new key")

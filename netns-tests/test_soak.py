@@ -30,8 +30,7 @@ REST_S = 5.0 if MINUTES >= 5 else 0.0  # of a round, for renewals that nothing d
 FAKETIME = [Path(p) for p in Path("/usr/lib").glob("*/faketime/libfaketime.so.1")]
 SHORTENED = {
     "WGPY_TIMINGS": "rekey_after_time=4,reject_after_time=12,rekey_timeout=1.5,keepalive_timeout=2",
-    "WGPY_ROSENPASS_TIMERS": "rekey_after_responder=3,rekey_after_initiator=3.5,"
-    "overdue=3,reject_after=30",
+    "WGPY_ROSENPASS_TIMERS": "rekey_after_responder=3,rekey_after_initiator=3.5,overdue=3,reject_after=30",
 }
 LOSS = """
 table inet loss {

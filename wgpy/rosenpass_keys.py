@@ -23,6 +23,12 @@ from wgpy.rosenpass_settings import PeerSettings, RosenpassSettings
 
 T = TypeVar("T")
 
+# Its Landlock rules are for good; docs/security.md.
+_CONFINED = (
+    "; a device that is up reads keys beside its configuration, beneath it, and where they were at `wgpy up`:"
+    " put it there, or down and up"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class PeerKeys:
@@ -109,4 +115,5 @@ def _loaded(load: Callable[[Path], T], path: str) -> T:
     try:
         return load(Path(path))
     except (KeyFileError, RosenpassError) as error:
-        raise WgpyError(str(error)) from None
+        hint = _CONFINED if isinstance(error.__cause__, PermissionError) else ""
+        raise WgpyError(f"{error}{hint}") from None
