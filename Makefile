@@ -159,7 +159,7 @@ interop: build peers
 	test ! -e $(PEERS)/build/lib/liboqs.so || \
 	    OQS_INSTALL_PATH=$(CURDIR)/$(PEERS)/build $(BIN)/python -m pytest -q tests/rosenpass/test_kem.py tests/rosenpass/test_liboqs.py
 
-# Beside the newest wireguard-go, in turns, half an hour in a quiet one; the first alone, in two minutes: make bench BENCH=--quick
+# Beside the newest wireguard-go, in turns: half an hour on a quiet machine; the table alone in two minutes: make bench BENCH=--quick
 # Each prints least, median and most, and the ratio of each pair; every value is in bench/out.
 IS_QUICK = $(findstring --quick,$(BENCH))
 bench: build chart-library
