@@ -3,7 +3,7 @@
     h1: a 10.7.0.1 ═ 10.99.0.1 ─── 10.99.0.2 (and .3) ═ 10.7.0.2 b: h2
 
 `a` lives from beginning to end and is measured; `b` is killed now and then. `make soak` runs this for an
-hour, SOAK_MINUTES=n for another time; the gate for one minute. The faults' order is random, its seed printed.
+hour, SOAK_MINUTES=n for another time; the gate for two minutes. The faults' order is random, its seed printed.
 """
 
 import json
@@ -22,7 +22,7 @@ from hybrid import INTERFACE, End, hybrid, up_together, wait_for_yes
 from hybrid_story import cut, mend
 from lab import wait_until
 
-MINUTES = float(os.environ.get("WGPY_SOAK_MINUTES", "1"))
+MINUTES = float(os.environ.get("WGPY_SOAK_MINUTES", "2"))
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(MINUTES * 60 + 240)]
 SEED = int(os.environ.get("WGPY_SOAK_SEED", str(time.time_ns() % 1_000_000)))
 HEALED_WITHIN_S = 30.0

@@ -76,3 +76,14 @@ def test_the_pure_half_of_wgpy_has_no_effects(module: str) -> None:
     for name in imports(path):
         if name.startswith("wgpy."):
             assert name.split(".")[1] in PURE | {"_noise"}, f"{module} imports {name}"
+
+
+@pytest.mark.parametrize(
+    "name", [name for package in ("wgpy", "rosenpass", "tun") for name in files(package)]
+)
+def test_no_random_byte_comes_from_anything_but_the_operating_system(name: str) -> None:
+    """Keys, indices, nonces and cookies are drawn from what the edge hands in: os.urandom, named so."""
+    assert not {"random", "numpy.random", "uuid"} & imports(ROOT / name)
+    for node in ast.walk(ast.parse((ROOT / name).read_text())):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("Tunnel", "CryptoServer"):
+            assert "os.urandom" in [ast.unparse(word) for word in node.args], f"{name}:{node.lineno}"

@@ -217,13 +217,23 @@ def test_what_is_not_ip_is_dropped() -> None:
         wait_for(lambda: p.a.plane.drops["tun_malformed"] == 5)
 
 
-def test_congestion_marks_cross_the_tunnel() -> None:
-    with pair() as p:
+@pytest.mark.parametrize(
+    ("inner", "outer"), [(0x00, 0), (0x01, 1), (0x02, 2), (0x03, 2), (0xB8, 0), (0xB9, 1)]
+)
+def test_congestion_marks_cross_the_tunnel(inner: int, outer: int) -> None:
+    """The mark, and no more of DS, is on the outer header; what a router does to that one comes in."""
+    with pair() as p, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as wire:
         p.session()
-        for ds in (0x00, 0x01, 0x02, 0x03, 0xB9):
-            packet = p.udp(b"x", ds=ds)
-            p.a.send(packet)
-            assert p.b.receive() == packet
+        wire.bind(("127.0.0.1", 0))
+        wire.settimeout(5)
+        wire.setsockopt(socket.IPPROTO_IP, socket.IP_RECVTOS, 1)
+        p.a.plane.peer_set_endpoint(p.a.peer, Endpoint(Address(LOOPBACK[4], wire.getsockname()[1])))
+        p.a.send(p.udp(b"x", ds=inner))
+        message, control, _, _ = wire.recvmsg(2000, 100)
+        assert control[0][2][0] == outer
+        wire.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, 3)
+        wire.sendto(message, p.b.udp[4].getsockname())
+        assert p.b.receive() == p.udp(b"x", ds=inner | 3 if inner & 3 else inner)
 
 
 def test_sockets_can_be_replaced_under_traffic() -> None:

@@ -82,6 +82,18 @@ def test_a_bad_mac1_is_dropped_silently() -> None:
         drops(one, "handshake_mac1")
 
 
+def test_mac1_of_a_response_is_checked_too() -> None:
+    with plane() as (one, stranger):
+        index = one.plane.index_reserve(one.peer)
+        sent = bytearray(message(2, receiver=index))
+        sent[64] ^= 1
+        stranger.send(sent)
+        drops(one, "handshake_mac1")
+        sent[64] ^= 1
+        stranger.send(sent)
+        assert one.next_event(EventKind.HANDSHAKE).message == sent
+
+
 def test_without_identity_every_handshake_message_is_dropped() -> None:
     with plane() as (one, stranger):
         one.plane.set_identity(None)

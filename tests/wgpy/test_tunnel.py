@@ -571,6 +571,19 @@ def test_a_cookie_reply_to_a_response_is_taken_too() -> None:
     b.refuses(b"\x03\0\0\0" + response[4:8] + bytes(24) + sealed, StateError)
 
 
+def test_trap_even_a_genuine_cookie_reply_from_elsewhere_moves_no_endpoint() -> None:
+    a, b = two()
+    initiation = a.initiation()
+    cookie_key = crypto.hash_(b"cookie--", b.public_key)
+    sealed = crypto.xaead_seal(cookie_key, bytes(24), b"c" * 16, initiation[116:132])
+    elsewhere = Endpoint(SocketAddress(IPv4Address("203.0.113.9"), 9))
+    reply = b"\x03\0\0\0" + initiation[4:8] + bytes(24) + sealed
+    a.tunnel.receive(reply, elsewhere, NOW, WALL)
+    assert a.tunnel.take_actions() == []  # no PeerAuthenticated, which is what roams
+    a.tunnel.tick(Instant(NOW + 6 * SECOND), WALL, {OTHER: STAGED})
+    assert kinds(a.tunnel.take_actions()) == [ClearSource, SendHandshake]  # and it was taken
+
+
 # -- totality
 
 
