@@ -50,11 +50,12 @@ _REASONS = {
 
 @dataclass(slots=True)
 class Partner:
-    """One peer of the exchange; `id` is known once the worker has hashed its key."""
+    """One peer of the exchange; `adding` ends when the worker has hashed its key, and then `id` is known."""
 
     settings: PeerSettings
     number: PeerNumber
     goes_first: bool
+    adding: "Future[PeerId]"
     endpoint: ConfiguredEndpoint | None = None
     id: PeerId | None = None
 
@@ -156,21 +157,22 @@ class RosenpassDriver:
         settings, keys = self._entry(public_key)
         if settings is None or keys is None or public_key in self._partners:
             return
-        partner = Partner(settings, number, self._keys.identity.spkm > keys.spkt)
-        if settings.outside is not None:
-            target = HostPort(settings.outside.host, settings.outside.port)
-            partner.endpoint = ConfiguredEndpoint(target, self._send_outside)
-        self._partners[public_key] = partner
+        goes_first = self._keys.identity.spkm > keys.spkt
         psk = bytearray(keys.psk)
         config = PeerConfig(
             keys.spkt,
             psk,
             reachable=settings.control is not None or settings.outside is not None,
-            initiative=_initiative(partner),
+            initiative=_initiative(settings.via, goes_first=goes_first),
         )
-        future = self._worker.call(lambda server, now: server.add_peer(config, now))
-        future.add_done_callback(lambda _: wipe(psk))
-        future.add_done_callback(lambda done: self._loop.call_soon_threadsafe(self._joined, partner, done))
+        endpoint = None
+        if settings.outside is not None:
+            target = HostPort(settings.outside.host, settings.outside.port)
+            endpoint = ConfiguredEndpoint(target, self._send_outside)
+        adding = self._worker.call(lambda server, now: server.add_peer(config, now))
+        partner = self._partners[public_key] = Partner(settings, number, goes_first, adding, endpoint)
+        adding.add_done_callback(lambda _: wipe(psk))
+        adding.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._joined, partner))
 
     def peer_removed(self, public_key: PublicKey) -> None:
         """The device has lost this peer."""
@@ -201,14 +203,14 @@ class RosenpassDriver:
                 logger.info("%s from the exchange", type(action).__name__)
         self._host.perform()
 
-    def _joined(self, partner: Partner, done: "Future[PeerId]") -> None:
+    def _joined(self, partner: Partner) -> None:
         if self._partners.get(partner.settings.public_key) is not partner:
             return  # gone again meanwhile
-        error = done.exception()
+        error = partner.adding.exception()
         if error is not None:
             logger.error("a peer cannot take part in the exchange: %s", error)
             return
-        partner.id = done.result()
+        partner.id = partner.adding.result()
         self._by_id[partner.id] = partner
         self._exchange.join(partner.id, partner.number, goes_first=partner.goes_first)
 
@@ -222,10 +224,10 @@ class RosenpassDriver:
         if partner.endpoint is not None:
             partner.endpoint.close()
         if partner.id is not None:
-            peer_id = partner.id
-            del self._by_id[peer_id]
-            self._exchange.part(peer_id)
-            self._worker.call(lambda server, _: server.remove_peer(peer_id))
+            del self._by_id[partner.id]
+            self._exchange.part(partner.id)
+        # The worker comes to this after the adding, which may be waiting for it still.
+        self._worker.call(lambda server, _: server.remove_peer(partner.adding.result()))
 
     def _has_output(self, partner: Partner) -> bool:
         peer = self._host.tunnel.find_peer(partner.settings.public_key)
@@ -268,12 +270,12 @@ class RosenpassDriver:
         self._sockets.send(datagram, replace(destination, socket=outer))
 
 
-def _initiative(partner: Partner) -> Initiative:
+def _initiative(via: RosenpassVia, *, goes_first: bool) -> Initiative:
     """Over the tunnel the greater key starts (section 6); outside both may, as the Rust program does."""
-    match partner.settings.via:
+    match via:
         case RosenpassVia.ANSWER_ONLY:
             return Initiative.NEVER
         case RosenpassVia.OUTSIDE:
             return Initiative.AT_ONCE
         case RosenpassVia.TUNNEL:
-            return Initiative.AT_ONCE if partner.goes_first else Initiative.WHEN_OVERDUE
+            return Initiative.AT_ONCE if goes_first else Initiative.WHEN_OVERDUE

@@ -1,0 +1,113 @@
+"""The exchange of a real device outside its tunnel, with real keys; needs no privilege."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from support.pair_tun import PairTun
+
+from rosenpass.kem import StaticKem
+from rosenpass.keyfile import save_key_pair
+from wgpy import crypto
+from wgpy.config_values import HostPort, RosenpassVia
+from wgpy.device import Device, Options
+from wgpy.model import DeviceUpdate, PeerUpdate, Policy, PrivateKey, PublicKey
+from wgpy.rosenpass_settings import PeerSettings, RosenpassSettings
+
+ALICE, BOB = (PrivateKey(crypto.clamp(bytes([n]) * 32)) for n in (1, 2))
+BOB_PUBLIC = PublicKey(crypto.public_key(BOB))
+AT_ONCE = {"start_delay": 0.001, "retransmit_begin": 0.05, "retransmit_end": 0.05}
+INIT_HELLO = 0x81
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    found = []
+    for name in ("alice", "bob"):
+        directory = tmp_path_factory.mktemp(name)
+        public, secret = StaticKem(188, os.urandom).keypair()
+        save_key_pair(directory / "pqpk", directory / "pqsk", public, secret)
+        found.append(directory)
+    return found
+
+
+@pytest.fixture
+def partner() -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bound:
+        bound.bind(("127.0.0.1", 0))
+        bound.setblocking(False)
+        yield bound
+
+
+@contextmanager
+def device_up() -> Iterator[Device]:
+    tun = PairTun()
+    device = Device(tun, Options(max_peers=16, rosenpass_seconds=AT_ONCE), None, lambda: None)
+    device.start()
+    try:
+        yield device
+    finally:
+        device.close()
+        tun.__dict__["kernel"].close()
+
+
+def settings(pairs: list[Path], partner: socket.socket) -> RosenpassSettings:
+    bob = PeerSettings(
+        BOB_PUBLIC,
+        Policy.STRICT,
+        str(pairs[1] / "pqpk"),
+        RosenpassVia.OUTSIDE,
+        outside=HostPort(*partner.getsockname()),
+    )
+    own = pairs[0]
+    return RosenpassSettings(str(own / "pqsk"), str(own / "pqpk"), free_port(), Policy.STRICT, (), (bob,))
+
+
+def free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("", 0))
+        return int(probe.getsockname()[1])
+
+
+ADD = DeviceUpdate(peers=(PeerUpdate(BOB_PUBLIC),))
+REMOVE = DeviceUpdate(peers=(PeerUpdate(BOB_PUBLIC, remove=True),))
+
+
+async def init_hello(partner: socket.socket) -> bytes:
+    async with asyncio.timeout(5):
+        return await asyncio.get_running_loop().sock_recv(partner, 2048)
+
+
+def test_a_peer_removed_and_added_again_in_one_breath_takes_part(
+    pairs: list[Path], partner: socket.socket
+) -> None:
+    async def run() -> None:
+        with device_up() as device:
+            await device.configure_rosenpass(settings(pairs, partner))
+            for update in (ADD, REMOVE, ADD):
+                device.apply(update)
+            assert (await init_hello(partner))[0] == INIT_HELLO
+
+    asyncio.run(run())
+
+
+def test_a_peer_removed_before_the_worker_had_it_is_left_in_peace(
+    pairs: list[Path], partner: socket.socket, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def run() -> None:
+        with device_up() as device:
+            await device.configure_rosenpass(settings(pairs, partner))
+            device.apply(ADD)
+            device.apply(REMOVE)
+            await asyncio.sleep(0.3)  # several resends
+            with pytest.raises(BlockingIOError):
+                partner.recv(2048)
+            device.apply(ADD)
+            assert (await init_hello(partner))[0] == INIT_HELLO
+
+    asyncio.run(run())
+    assert not caplog.records
