@@ -10,6 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from tun.records import Gate
+from wgpy.errors import WgpyError
 from wgpy.host import Host
 from wgpy.model import Instant, PeerNumber, Policy, PskKind, PublicKey
 from wgpy.peer import Peer
@@ -115,7 +116,12 @@ class PostQuantum:
         if self._driver is not None and self._driver.serves(settings, keys):
             self._driver.use(settings, keys)
             return
-        driver = RosenpassDriver(self._host, settings, keys)
+        inherited = self._driver.outer_port if self._driver is not None else None
+        try:
+            driver = RosenpassDriver(self._host, settings, keys, inherited)
+        except WgpyError:
+            keys.wipe()
+            raise
         self.close()
         self._driver = driver
 

@@ -66,13 +66,16 @@ class RosenpassDriver:
     Args:
         host: the device.
         settings: where and with whom.
-        keys: what the settings' files hold; owned from now on.
+        keys: what the settings' files hold; owned once this returns.
+        inherited: the port outside the tunnel that a driver to be closed has, None = there is none.
 
     Raises:
         WgpyError: a port is in use, or no library here offers Kyber512.
     """
 
-    def __init__(self, host: Host, settings: RosenpassSettings, keys: LoadedKeys) -> None:
+    def __init__(
+        self, host: Host, settings: RosenpassSettings, keys: LoadedKeys, inherited: int | None = None
+    ) -> None:
         self._host = host
         self._settings = settings
         self._keys = keys
@@ -85,7 +88,7 @@ class RosenpassDriver:
             server = CryptoServer(keys.identity, os.urandom, Kems.real(os.urandom), host.rosenpass_timers())
         except RosenpassError as error:
             raise WgpyError(str(error)) from None
-        self._bound = ExchangeSockets(settings, host.name, host.mark)
+        self._bound = ExchangeSockets(settings, host.name, host.mark, inherited)
         self._worker = Worker(server, self._deliver, boot_time)
         self._sockets = Sockets(self._bound.opened, self._worker.submit)
         self._worker.start()
@@ -104,6 +107,11 @@ class RosenpassDriver:
     def fingerprint(self) -> str:
         """Of our own Rosenpass key."""
         return self._keys.fingerprint
+
+    @property
+    def outer_port(self) -> int | None:
+        """Where the exchange listens outside the tunnel; None where it does not."""
+        return self._bound.outer_port
 
     @property
     def drops(self) -> dict[str, int]:

@@ -18,6 +18,7 @@ from wgpy.rosenpass_settings import RosenpassSettings
 
 _IP_FREEBIND = 15
 _IPV6_FREEBIND = 78
+_ANYWHERE = ((IPv4Address(0), IPv4Address("127.0.0.1")), (IPv6Address(0), IPv6Address("::1")))
 
 
 class ExchangeSockets:
@@ -27,12 +28,15 @@ class ExchangeSockets:
         settings: addresses, port and where the peers are.
         interface: whose traffic the inner ones carry, whatever the routes say.
         mark: SO_MARK of the outer ones, so that a full tunnel does not swallow them; 0 = none.
+        inherited: the port of outer sockets that these replace, None = there are none.
 
     Raises:
         WgpyError: the port is in use.
     """
 
-    def __init__(self, settings: RosenpassSettings, interface: str, mark: int) -> None:
+    def __init__(
+        self, settings: RosenpassSettings, interface: str, mark: int, inherited: int | None = None
+    ) -> None:
         self.opened: list[socket.socket] = []
         self._inner: dict[int, int] = {}  # IP version -> place in `opened`
         self._outer: dict[int, int] = {}
@@ -41,7 +45,9 @@ class ExchangeSockets:
                 self._inner[own.version] = len(self.opened)
                 self.opened.append(_bind(own, settings.listen_port, interface))
             if any(peer.via is not RosenpassVia.TUNNEL for peer in settings.peers):
-                for anywhere in (IPv4Address(0), IPv6Address(0)):
+                for anywhere, loopback in _ANYWHERE:
+                    if settings.listen_port != inherited:
+                        _refuse_to_share(loopback, settings.listen_port)
                     self._open_outer(anywhere, settings.listen_port)
             self.set_mark(mark)
         except OSError as error:
@@ -55,6 +61,12 @@ class ExchangeSockets:
     def outer(self, version: int) -> int:
         """Place of the socket outside the tunnel for this IP version; past the last where there is none."""
         return self._outer.get(version, len(self.opened))
+
+    @property
+    def outer_port(self) -> int | None:
+        """Where the sockets outside the tunnel listen; None without any."""
+        places = list(self._outer.values())
+        return int(self.opened[places[0]].getsockname()[1]) if places else None
 
     def set_mark(self, mark: int) -> None:
         """The device's fwmark changed."""
@@ -77,6 +89,21 @@ class ExchangeSockets:
         self.opened.append(outer)
 
 
+def _refuse_to_share(loopback: IpAddress, port: int) -> None:
+    """Raise OSError with EADDRINUSE where a socket on every address has the port already.
+
+    Ours let themselves be shared, for the sake of inner ones. Of two outer ones, another device's perhaps,
+    the later would take the datagrams of both. Inner ones are not on the loopback address.
+    """
+    family = socket.AF_INET if loopback.version == 4 else socket.AF_INET6
+    try:
+        probe = socket.socket(family, socket.SOCK_DGRAM)
+    except OSError:
+        return  # the family is missing
+    with probe:
+        _bind_free(probe, loopback, port)
+
+
 def _inner_addresses(settings: RosenpassSettings) -> Iterator[IpAddress]:
     """Our first address of each family."""
     seen: set[int] = set()
@@ -97,15 +124,22 @@ def _bind(ip: IpAddress, port: int, interface: str | None) -> socket.socket:
             opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if interface is not None:
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
-            if ip.version == 6:
-                opened.setsockopt(socket.IPPROTO_IPV6, _IPV6_FREEBIND, 1)
-            else:
-                opened.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
-        opened.bind((str(ip), port))
+            _bind_free(opened, ip, port)
+        else:
+            opened.bind((str(ip), port))
     except OSError:
         opened.close()
         raise
     return opened
+
+
+def _bind_free(opened: socket.socket, ip: IpAddress, port: int) -> None:
+    """Bind, whether or not the host has the address now."""
+    if ip.version == 6:
+        opened.setsockopt(socket.IPPROTO_IPV6, _IPV6_FREEBIND, 1)
+    else:
+        opened.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
+    opened.bind((str(ip), port))
 
 
 def _refusal(port: int, error: OSError) -> str:

@@ -15,6 +15,7 @@ from rosenpass.keyfile import save_key_pair
 from wgpy import crypto
 from wgpy.config_values import HostPort, RosenpassVia
 from wgpy.device import Device, Options
+from wgpy.errors import WgpyError
 from wgpy.model import DeviceUpdate, PeerUpdate, Policy, PrivateKey, PublicKey
 from wgpy.rosenpass_settings import PeerSettings, RosenpassSettings
 
@@ -55,7 +56,7 @@ def device_up() -> Iterator[Device]:
         tun.__dict__["kernel"].close()
 
 
-def settings(pairs: list[Path], partner: socket.socket) -> RosenpassSettings:
+def settings(pairs: list[Path], partner: socket.socket, port: int = 0) -> RosenpassSettings:
     bob = PeerSettings(
         BOB_PUBLIC,
         Policy.STRICT,
@@ -64,7 +65,9 @@ def settings(pairs: list[Path], partner: socket.socket) -> RosenpassSettings:
         outside=HostPort(*partner.getsockname()),
     )
     own = pairs[0]
-    return RosenpassSettings(str(own / "pqsk"), str(own / "pqpk"), free_port(), Policy.STRICT, (), (bob,))
+    return RosenpassSettings(
+        str(own / "pqsk"), str(own / "pqpk"), port or free_port(), Policy.STRICT, (), (bob,)
+    )
 
 
 def free_port() -> int:
@@ -111,3 +114,33 @@ def test_a_peer_removed_before_the_worker_had_it_is_left_in_peace(
 
     asyncio.run(run())
     assert not caplog.records
+
+
+def test_two_devices_do_not_share_a_port_outside_the_tunnel(
+    pairs: list[Path], partner: socket.socket
+) -> None:
+    async def run() -> None:
+        with device_up() as first, device_up() as second:
+            wanted = settings(pairs, partner)
+            await first.configure_rosenpass(wanted)
+            with pytest.raises(WgpyError, match=f"UDP port {wanted.listen_port} is in use"):
+                await second.configure_rosenpass(wanted)
+
+    asyncio.run(run())
+
+
+def test_other_keys_of_ours_take_over_the_port_outside_the_tunnel(
+    pairs: list[Path], partner: socket.socket
+) -> None:
+    async def run() -> None:
+        with device_up() as device:
+            wanted = settings(pairs, partner)
+            await device.configure_rosenpass(wanted)
+            was = device.post_quantum.fingerprint
+            other = settings(pairs[::-1], partner, wanted.listen_port)
+            await device.configure_rosenpass(other)
+            assert device.post_quantum.fingerprint not in (None, was)
+            device.apply(ADD)
+            assert (await init_hello(partner))[0] == INIT_HELLO
+
+    asyncio.run(run())
