@@ -8,12 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from wgpy import uapi_client
 from wgpy.errors import UsageError, WgpyError
+from wgpy.model import DeviceState, PrivateKey
 from wgpy.quick.descriptors import Descriptors, handed_in, tun_name
 from wgpy.quick.down import interface_of
 from wgpy.quick.handover import DONE, GO, Handover, arrangement
 from wgpy.quick.host import write_in_place
 from wgpy.quick.programs import clean_environment, run, run_hook
+from wgpy.quick.reload import reload
 from wgpy.quick.save import write_atomically
 from wgpy.quick.survey import named_tables, record_prefix
 
@@ -193,3 +196,17 @@ def test_device_process_notices_that_up_died(written: bytes, prepared: bool) -> 
     assert handover.prepare() is prepared
     assert handover.read_setup() is False
     os.close(read_end)
+
+
+def test_reloaded_policies_stand_before_the_peers_they_are_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "wg7.conf"
+    config.write_text(f"[Interface]\nPrivateKey = {'A' * 43}=\n[Peer]\nPublicKey = {'B' * 42}A=\n")
+    asked: list[str] = []
+    monkeypatch.setattr(uapi_client, "get", lambda _: DeviceState(PrivateKey(bytes(32)), 0, 0, ()))
+    monkeypatch.setattr(uapi_client, "status", lambda _: {})
+    monkeypatch.setattr(uapi_client, "apply", lambda *_: asked.append("peers"))
+    monkeypatch.setattr(uapi_client, "configure_rosenpass", lambda *_: asked.append("policies"))
+    reload(str(config))
+    assert asked == ["policies", "peers"]

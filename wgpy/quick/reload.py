@@ -34,9 +34,10 @@ def reload(name: str) -> None:
     if wg.interface.fwmark is None:
         update = replace(update, fwmark=None)
     rosenpass = rosenpass_of(file)
-    uapi_client.apply(file.interface, update)
+    # The policies first: no user packet shall find a strict peer that has come newly without its gate.
     if rosenpass is not None or uapi_client.status(file.interface) is not None:
         uapi_client.configure_rosenpass(file.interface, rosenpass)
+    uapi_client.apply(file.interface, update)
 
 
 def rosenpass_of(file: QuickFile) -> RosenpassSettings | None:
