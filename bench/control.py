@@ -43,7 +43,6 @@ class Hub:
 
     def __init__(self, h1: Namespace, h2: Namespace, directory: Path, count: int) -> None:
         self.h1, self.h2, self.directory = h1, h2, directory
-        key_pair(1)  # makes the directory, once
         with ThreadPoolExecutor(2) as pool:
             self.pairs = list(pool.map(key_pair, range(1, count + 2)))
         self.hub = End(h1, 1, directory / "hub", pair=self.pairs[0], environment=RENEWAL)

@@ -37,15 +37,13 @@ FAST_ROTATION = {
 CONSENT = {"WGPY_KEY_LOG_DESTROYS_SECRECY": "yes"}
 
 
-@functools.cache
-def _home() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="wgpy-rosenpass-keys-")
+_HOME = tempfile.TemporaryDirectory(prefix="wgpy-rosenpass-keys-")
 
 
 @functools.cache
 def key_pair(number: int) -> Path:
     """The directory with pqpk and pqsk of the pair of that number; the same for the whole test run."""
-    directory = Path(_home().name) / str(number)
+    directory = Path(_HOME.name) / str(number)
     directory.mkdir()
     public, secret = StaticKem(188, os.urandom).keypair()
     save_key_pair(directory / "pqpk", directory / "pqsk", public, secret)
