@@ -165,10 +165,11 @@ void batch_send(struct batch *batch)
 
 static bool is_worth_a_send(const struct batch *batch)
 {
-    const uint8_t *first = batch->ops[0].data - MESSAGE_DATA_HEADER_LEN;
+    if (!batch->count)
+        return false;
+    size_t first = (size_t)(batch->ops[0].data - batch->buffer) - MESSAGE_DATA_HEADER_LEN;
 
-    return batch->count >= BATCH_FULL_PACKETS ||
-           (batch->count && batch->used - (size_t)(first - batch->buffer) >= BATCH_FULL_BYTES);
+    return batch->count >= BATCH_FULL_PACKETS || batch->used - first >= BATCH_FULL_BYTES;
 }
 
 void batch_send_full(struct batch *batch)
