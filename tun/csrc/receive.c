@@ -420,20 +420,26 @@ static int serve(struct inbound *in, const struct udp_socket *sock, short events
     return events ? inbound_burst(in, sock) : 0;
 }
 
-static int sleep_ms(const struct inbound *in)
+static bool is_thinning(const struct inbound *in)
 {
-    bool thinning = police_is_thinning(&in->police[0]) || police_is_thinning(&in->police[1]);
-
-    return thinning ? (int)(POLICE_LOOK_NS / 1000000) : -1;
+    return police_is_thinning(&in->police[0]) || police_is_thinning(&in->police[1]);
 }
 
-/* The flood may have stopped: then nothing else would look. */
+/* Every round: a filter's own socket may bring nothing any more, whatever the other one does. */
 static void look_on(struct inbound *in)
 {
-    uint64_t now_ns = now_boottime_ns();
+    uint64_t now_ns;
 
+    if (!is_thinning(in))
+        return;
+    now_ns = now_boottime_ns();
     police_look(&in->police[0], in->v4.fd, now_ns);
     police_look(&in->police[1], in->v6.fd, now_ns);
+}
+
+static int sleep_ms(const struct inbound *in)
+{
+    return is_thinning(in) ? (int)(POLICE_LOOK_NS / 1000000) : -1;
 }
 
 /* One round: sleeps unless `busy`, serves both sockets once. 1, 0 or -errno as inbound_burst. */
@@ -443,12 +449,11 @@ static int inbound_round(struct inbound *in, bool busy)
     int busy4, busy6;
 
     take_sockets(in);
+    look_on(in);
     fds[1] = (struct pollfd){.fd = in->v4.fd, .events = POLLIN};
     fds[2] = (struct pollfd){.fd = in->v6.fd, .events = POLLIN};
-    if (poll(fds, 3, busy ? 0 : sleep_ms(in)) <= 0) {
-        look_on(in);
+    if (poll(fds, 3, busy ? 0 : sleep_ms(in)) <= 0)
         return 0;
-    }
     if (fds[0].revents)
         drain(fds[0].fd);
     busy4 = serve(in, &in->v4, fds[1].revents);
