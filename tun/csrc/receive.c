@@ -303,15 +303,16 @@ static int message_arrived(struct inbound *in, const struct udp_socket *sock, ui
     struct received_control control;
     int result = 0;
 
-    if (length == 0 || (message->msg_hdr.msg_flags & MSG_TRUNC)) {
-        count_drop(in->dp, length ? DROP_UDP_TRUNCATED : DROP_UDP_EMPTY);
-        return 0;
-    }
     socket_address_of(&to->name, &to->source.remote);
     control_of_received(&message->msg_hdr, &to->source, &control);
     to->ds = control.ds;
     if (control.has_overflows)
         count_overflows(in, sock, control.overflows);
+    if (length == 0 || (message->msg_hdr.msg_flags & MSG_TRUNC)) {
+        count_drop(in->dp, length ? DROP_UDP_TRUNCATED : DROP_UDP_EMPTY);
+        police_saw(police_of(in, sock), &to->source.remote);
+        return 0;
+    }
     for (uint32_t offset = 0; offset < length && !result;) {
         uint32_t part = segment_length(length, control.segment, offset);
 
