@@ -178,6 +178,28 @@ static void an_authenticated_packet_moves_the_endpoint_even_if_it_is_bad_inside(
     close(old);
 }
 
+static void the_last_packet_of_a_burst_says_where_the_peer_is(void)
+{
+    struct dp_endpoint endpoint;
+    uint16_t port;
+    begin_with_session(0);
+    int elsewhere = bound_udp4(&port), home = plane.remote;
+    send_inner(0, 10);
+    inbound(&plane);
+    dp_peer_endpoint(plane.dp, plane.peer, &endpoint);
+    uint16_t home_port = endpoint.remote.port;
+    plane.remote = elsewhere;
+    send_inner(1, 10);
+    plane.remote = home;
+    send_inner(2, 10);
+    inbound(&plane);
+    CHECK_EQUAL(record_of(&plane)->rx_packets, 3);
+    dp_peer_endpoint(plane.dp, plane.peer, &endpoint);
+    CHECK_EQUAL(endpoint.remote.port, home_port);
+    plane_end(&plane);
+    close(elsewhere);
+}
+
 static void an_inner_source_of_somebody_else_is_dropped(void)
 {
     uint8_t packet[2000];
@@ -342,6 +364,7 @@ int main(void)
     RUN(garbage_of_every_length_is_counted);
     RUN(a_forged_packet_changes_nothing);
     RUN(an_authenticated_packet_moves_the_endpoint_even_if_it_is_bad_inside);
+    RUN(the_last_packet_of_a_burst_says_where_the_peer_is);
     RUN(an_inner_source_of_somebody_else_is_dropped);
     RUN(merged_arrivals_are_taken_apart);
     RUN(packets_of_a_flow_are_written_as_one_super_packet);

@@ -14,19 +14,27 @@ bool endpoint_equal(const struct dp_endpoint *a, const struct dp_endpoint *b)
            a->ifindex == b->ifindex;
 }
 
-/* The change of this kind already noted for the peer (and index), or a new one; NULL if there is no room. */
-static struct deferred_change *note(struct deferred *deferred, enum deferred_kind kind,
+/* The change of this kind already noted for the peer (and index), or NULL. */
+static struct deferred_change *find(struct deferred *deferred, enum deferred_kind kind,
                                     const struct peer *peer, uint32_t index)
 {
-    struct deferred_change *change;
-
     for (size_t i = deferred->count; i-- > 0;) {
-        change = &deferred->changes[i];
+        struct deferred_change *change = &deferred->changes[i];
+
         if (change->kind == kind && change->generation == peer->generation && change->index == index)
             return change;
     }
-    if (deferred->count == DEFERRED_MAX)
-        return NULL;
+    return NULL;
+}
+
+/* That one, or a new one; NULL if there is no room. */
+static struct deferred_change *note(struct deferred *deferred, enum deferred_kind kind,
+                                    const struct peer *peer, uint32_t index)
+{
+    struct deferred_change *change = find(deferred, kind, peer, index);
+
+    if (change || deferred->count == DEFERRED_MAX)
+        return change;
     change = &deferred->changes[deferred->count++];
     change->kind = kind;
     change->peer = peer->number;
@@ -38,7 +46,10 @@ static struct deferred_change *note(struct deferred *deferred, enum deferred_kin
 void defer_roam(struct deferred *deferred, const struct peer *peer, const struct dp_endpoint *endpoint,
                 uint64_t now_ns)
 {
-    struct deferred_change *change = note(deferred, DEFERRED_ROAM, peer, 0);
+    /* who came back within the burst takes back that he was elsewhere */
+    struct deferred_change *change = endpoint_equal(&peer->endpoint, endpoint)
+                                         ? find(deferred, DEFERRED_ROAM, peer, 0)
+                                         : note(deferred, DEFERRED_ROAM, peer, 0);
 
     if (change) {
         change->endpoint = *endpoint; /* the last packet wins */

@@ -102,7 +102,7 @@ static void authenticated(struct inbound *in, const struct arrived *arrived, uin
     struct peer *peer = keypair->peer;
     const struct dp_endpoint *source = &in->slots[arrived->message].source;
 
-    if (!endpoint_equal(&peer->endpoint, source))
+    if (!endpoint_equal(&peer->endpoint, source) || in->deferred.count)
         defer_roam(&in->deferred, peer, source, in->now_ns);
     if (!keypair->is_confirmed)
         defer_confirm(&in->deferred, keypair);
