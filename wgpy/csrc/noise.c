@@ -243,9 +243,14 @@ struct work {
     struct noise_transport_keys transport;
 };
 
-static int finish(struct work *work, int error)
+/* The library's contexts keep the key they had last: a zero key takes its place. */
+static int finish(struct noise *noise, struct work *work, int error)
 {
+    static const uint8_t zeros[KEY_LEN];
+
     OPENSSL_cleanse(work, sizeof(*work));
+    (void)EVP_MAC_init(noise->hmac, zeros, KEY_LEN, NULL);
+    (void)EVP_CIPHER_CTX_reset(noise->aead);
     return error;
 }
 
@@ -281,7 +286,7 @@ int noise_create_initiation(struct noise *noise, const uint8_t *static_public, c
         *state = work.state;
         *message = made;
     }
-    return finish(&work, error);
+    return finish(noise, &work, error);
 }
 
 int noise_open_initiation(struct noise *noise, const struct noise_key_pair *identity,
@@ -300,7 +305,7 @@ int noise_open_initiation(struct noise *noise, const struct noise_key_pair *iden
         *state = work.state;
         memcpy(remote_static, work.plaintext, KEY_LEN);
     }
-    return finish(&work, error);
+    return finish(noise, &work, error);
 }
 
 int noise_consume_initiation(struct noise *noise, const uint8_t *shared,
@@ -316,7 +321,7 @@ int noise_consume_initiation(struct noise *noise, const uint8_t *shared,
         *state = work.state;
         memcpy(timestamp, work.plaintext, NOISE_TIMESTAMP_LEN);
     }
-    return finish(&work, error);
+    return finish(noise, &work, error);
 }
 
 int noise_create_response(struct noise *noise, const struct noise_state *state,
@@ -343,7 +348,7 @@ int noise_create_response(struct noise *noise, const struct noise_state *state,
         *message = made;
         *keys = work.transport;
     }
-    return finish(&work, error);
+    return finish(noise, &work, error);
 }
 
 /* With one preshared key: from before it to the transport keys. */
@@ -358,7 +363,7 @@ static int try_psk(struct noise *noise, const struct noise_state *before,
     TRY(error, split(noise, &work.state, &work.transport));
     if (!error)
         *keys = work.transport;
-    return finish(&work, error);
+    return finish(noise, &work, error);
 }
 
 int noise_consume_response(struct noise *noise, const struct noise_key_pair *identity,
@@ -374,13 +379,13 @@ int noise_consume_response(struct noise *noise, const struct noise_key_pair *ide
     TRY(error, dh(noise, identity, message->ephemeral, work.dh));
     TRY(error, mix_key(noise, &work.state, work.dh));
     if (error)
-        return finish(&work, error);
+        return finish(noise, &work, error);
     for (size_t i = 0; i < count; i++) {
         error = try_psk(noise, &work.state, preshared_keys + i * KEY_LEN, message, keys);
         if (error != -EBADMSG)
-            return finish(&work, error ? error : (int)i);
+            return finish(noise, &work, error ? error : (int)i);
     }
-    return finish(&work, -EBADMSG);
+    return finish(noise, &work, -EBADMSG);
 }
 
 /* ---- life */
