@@ -85,6 +85,14 @@ static void forty_five_full_packets_fit_one_send(void)
     CHECK_EQUAL(batch.count, 45);
 }
 
+static void nothing_follows_a_datagram_that_is_too_long_itself(void)
+{
+    struct segment_batch batch = {0};
+    segment_add(&batch, SEGMENT_MAX_BYTES4 + 1);
+    CHECK(!segment_fits(&batch, SEGMENT_MAX_BYTES4 + 1, SEGMENT_MAX_BYTES4));
+    CHECK(!segment_fits(&batch, 100, SEGMENT_MAX_BYTES4));
+}
+
 static void nonsense_from_the_kernel_is_one_datagram(void)
 {
     CHECK_EQUAL(segment_count(0, 0), 1);
@@ -98,6 +106,7 @@ int main(void)
     RUN(vectors_hold);
     RUN(a_batch_ends_at_64_segments_or_with_a_shorter_one);
     RUN(forty_five_full_packets_fit_one_send);
+    RUN(nothing_follows_a_datagram_that_is_too_long_itself);
     RUN(nonsense_from_the_kernel_is_one_datagram);
     return 0;
 }

@@ -26,7 +26,7 @@ static inline bool segment_fits(const struct segment_batch *batch, uint32_t leng
     if (batch->count == 0)
         return length <= max_bytes;
     return !batch->ended && batch->count < SEGMENT_MAX && length > 0 && length <= batch->size &&
-           length <= max_bytes - batch->length;
+           batch->length + length <= max_bytes;
 }
 
 static inline void segment_add(struct segment_batch *batch, uint32_t length)
