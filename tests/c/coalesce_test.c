@@ -306,6 +306,29 @@ static void udp_without_a_checksum_stays_alone(void)
     CHECK_EQUAL(coalesce_finish(&coalesce), 2);
 }
 
+static void nothing_overtakes_a_datagram_that_is_not_merged(void)
+{
+    for (int what = 0; what < 3; what++) {
+        struct packet_shape shape = udp;
+        shape.version = 4;
+        coalesce_begin(&coalesce, true, true, true);
+        add_shape(0, &shape);
+        shape.payload = what == 0 ? 0 : 100;
+        lengths[1] = build_packet(packets[1], &shape);
+        if (what == 1)
+            put_be16(packets[1] + 26, 0); /* no checksum */
+        if (what == 2)
+            put_be16(packets[1] + 6, 0x2000); /* the first fragment */
+        CHECK_EQUAL(coalesce_add(&coalesce, packets[1], lengths[1]), 0);
+        shape.payload = 100;
+        add_shape(2, &shape);
+        add_shape(3, &shape); /* joins the one before it again */
+        CHECK_EQUAL(coalesce_finish(&coalesce), 3);
+        CHECK(coalesce.items[1].iov[1].iov_base == packets[1]);
+        CHECK_EQUAL(coalesce.items[2].packets, 2);
+    }
+}
+
 static void without_a_vnet_header_packets_are_plain(void)
 {
     struct packet_shape shape = tcp;
@@ -338,6 +361,7 @@ int main(void)
     RUN(a_damaged_packet_is_written_as_it_is);
     RUN(flags_other_than_ack_and_psh_are_never_merged);
     RUN(udp_without_a_checksum_stays_alone);
+    RUN(nothing_overtakes_a_datagram_that_is_not_merged);
     RUN(without_a_vnet_header_packets_are_plain);
     RUN(a_full_burst_is_said_to_be_full);
     return 0;

@@ -67,25 +67,26 @@ static bool tcp_candidate(struct candidate *c, const uint8_t *tcp, uint32_t avai
 /* A datagram without a checksum (IPv4) stays alone: merging would have to vouch for it. */
 static bool udp_candidate(struct candidate *c, const uint8_t *udp, uint32_t available)
 {
-    if (available <= UDP_HEADER_LEN || get_be16(udp + UDP_LENGTH_AT) != available ||
-        get_be16(udp + UDP_CHECKSUM_AT) == 0)
+    if (available < UDP_HEADER_LEN)
         return false;
     c->header_len = c->inner.header_len + UDP_HEADER_LEN;
     c->payload = available - UDP_HEADER_LEN;
     c->kind = VNET_GSO_UDP_L4;
-    return true;
+    return c->payload > 0 && get_be16(udp + UDP_LENGTH_AT) == available &&
+           get_be16(udp + UDP_CHECKSUM_AT) != 0 && !c->inner.fragment;
 }
 
+/* False with a kind: it is not merged, but has a place in its flow. */
 static bool find_candidate(const struct coalesce *coalesce, struct candidate *c, uint8_t *data,
                            uint32_t length)
 {
     *c = (struct candidate){.data = data};
-    if (inner_parse(data, length, &c->inner) < 0 || c->inner.length != length || c->inner.fragment)
+    if (inner_parse(data, length, &c->inner) < 0 || c->inner.length != length)
         return false;
     if (c->inner.version == 4 && c->inner.header_len != IPV4_HEADER_LEN)
         return false;
     uint32_t at = c->inner.header_len;
-    if (c->inner.protocol == PROTO_TCP && coalesce->tcp)
+    if (c->inner.protocol == PROTO_TCP && coalesce->tcp && !c->inner.fragment)
         return tcp_candidate(c, data + at, length - at);
     if (c->inner.protocol == PROTO_UDP && coalesce->udp)
         return udp_candidate(c, data + at, length - at);
@@ -245,6 +246,18 @@ static void item_of_flow(struct coalesce *coalesce, struct coalesce_item *item, 
     coalesce->newest[bucket] = (uint16_t)(item - coalesce->items);
 }
 
+/* A datagram that cannot be merged: those behind it may not join one before it. */
+static void end_flow(struct coalesce *coalesce, const struct candidate *c)
+{
+    for (uint16_t at = coalesce->newest[bucket_of(c)]; at != COALESCE_NONE; at = coalesce->items[at].older) {
+        struct coalesce_item *item = &coalesce->items[at];
+        if (same_flow(c, item, head_of(coalesce, item))) {
+            item->ended = 1;
+            return;
+        }
+    }
+}
+
 int coalesce_add(struct coalesce *coalesce, uint8_t *packet, uint32_t length)
 {
     if (coalesce->packet_count == COALESCE_MAX)
@@ -254,6 +267,8 @@ int coalesce_add(struct coalesce *coalesce, uint8_t *packet, uint32_t length)
 
     struct candidate c;
     if (!find_candidate(coalesce, &c, packet, length)) {
+        if (c.kind == VNET_GSO_UDP_L4)
+            end_flow(coalesce, &c);
         item_new(coalesce, number);
         return 0;
     }
