@@ -71,6 +71,23 @@ static void strangers_without_number_take_nothing_from_a_peer(void)
     plane_end(&plane);
 }
 
+static void who_knows_where_a_peer_is_finds_no_others_that_look_like_it(void)
+{
+    struct dp_endpoint peer;
+
+    begin();
+    CHECK_EQUAL(dp_peer_endpoint(plane.dp, plane.peer, &peer), 0);
+    for (uint16_t i = 1; i < 4000; i++) {
+        uint32_t ip;
+        memcpy(&ip, peer.remote.ip, 4);
+        ask(ip ^ i, peer.remote.port ^ i, NOW);
+    }
+    replies();
+    ask(htonl(INADDR_LOOPBACK), peer.remote.port, NOW);
+    CHECK_EQUAL(replies(), 1);
+    plane_end(&plane);
+}
+
 static void source_the_kernel_refuses_costs_the_others_nothing(void)
 {
     begin();
@@ -118,6 +135,7 @@ int main(void)
     RUN(one_source_gets_five_at_once_and_twenty_a_second);
     RUN(all_sources_together_are_bounded);
     RUN(strangers_without_number_take_nothing_from_a_peer);
+    RUN(who_knows_where_a_peer_is_finds_no_others_that_look_like_it);
     RUN(source_the_kernel_refuses_costs_the_others_nothing);
     RUN(replies_leave_together);
     RUN(what_finds_the_buffer_full_is_counted);

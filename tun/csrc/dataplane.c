@@ -12,6 +12,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -198,6 +199,9 @@ static int allocate(struct dp *dp)
     dp->aead = aead_choose(dp->config.aead);
     if (!dp->aead)
         return -ENOTSUP;
+    if (getrandom(dp->endpoint_hash_key, sizeof(dp->endpoint_hash_key), 0) !=
+        (ssize_t)sizeof(dp->endpoint_hash_key))
+        return -EIO;
     dp->records = map_records(max_peers);
     dp->peers = calloc(max_peers, sizeof(*dp->peers));
     dp->free_numbers = calloc(max_peers, sizeof(*dp->free_numbers));

@@ -119,6 +119,7 @@ struct dp {
     atomic_bool is_stopped;        /* [atomic] */
     uint64_t drops[DP_DROP_COUNT]; /* [atomic] relaxed add */
     struct dp_record *records;     /* [const] pointer; the mapping costs nothing until touched */
+    uint64_t endpoint_hash_key[6]; /* [const] of endpoint_filter: for a port and four words */
     struct events events;          /* its own lock */
 
     pthread_rwlock_t lock;

@@ -2,23 +2,25 @@
 
 #include <string.h>
 
-static uint32_t hash_of(const struct dp_address *remote)
+/* Multiply-add-shift with random keys: who knows an endpoint cannot find others with its hash. */
+static uint32_t hash_of(const struct dp *dp, const struct dp_address *remote)
 {
-    uint32_t hash = remote->port, word;
-    size_t length = remote->family == AF_INET ? 4 : 16;
+    const uint64_t *key = dp->endpoint_hash_key;
+    uint64_t hash = key[0] + key[1] * remote->port;
+    size_t words = remote->family == AF_INET ? 1 : 4;
+    uint32_t word;
 
-    for (size_t at = 0; at < length; at += 4) {
-        memcpy(&word, remote->ip + at, 4);
-        hash = (hash ^ word) * 0x9e3779b1u;
-        hash ^= hash >> 15;
+    for (size_t i = 0; i < words; i++) {
+        memcpy(&word, remote->ip + 4 * i, 4);
+        hash += key[2 + i] * word;
     }
-    return hash % LOOP_FILTER_SIZE;
+    return (uint32_t)(hash >> (64 - LOOP_FILTER_BITS));
 }
 
 /* A counter that reached its end stays there: then it only costs a walk. */
 void loop_filter_add(struct dp *dp, const struct dp_address *remote)
 {
-    uint16_t *counter = &dp->endpoint_filter[hash_of(remote)];
+    uint16_t *counter = &dp->endpoint_filter[hash_of(dp, remote)];
 
     if (remote->family && *counter < UINT16_MAX)
         ++*counter;
@@ -26,7 +28,7 @@ void loop_filter_add(struct dp *dp, const struct dp_address *remote)
 
 void loop_filter_remove(struct dp *dp, const struct dp_address *remote)
 {
-    uint16_t *counter = &dp->endpoint_filter[hash_of(remote)];
+    uint16_t *counter = &dp->endpoint_filter[hash_of(dp, remote)];
 
     if (remote->family && *counter && *counter < UINT16_MAX)
         --*counter;
@@ -34,7 +36,7 @@ void loop_filter_remove(struct dp *dp, const struct dp_address *remote)
 
 bool may_be_endpoint(const struct dp *dp, const struct dp_address *address)
 {
-    return dp->endpoint_filter[hash_of(address)] != 0;
+    return dp->endpoint_filter[hash_of(dp, address)] != 0;
 }
 
 static bool is_endpoint(struct dp *dp, const struct dp_address *address)

@@ -11,7 +11,8 @@
 #include "internal.h"
 #include "packet.h"
 
-#define LOOP_FILTER_SIZE 65536 /* counters */
+#define LOOP_FILTER_BITS 16
+#define LOOP_FILTER_SIZE (1u << LOOP_FILTER_BITS) /* counters */
 
 /* An endpoint was set, or is about to be replaced. Family 0 is ignored. Exclusive lock. */
 void loop_filter_add(struct dp *dp, const struct dp_address *remote);
