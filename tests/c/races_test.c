@@ -7,6 +7,8 @@
  * First with one pair of workers, then with three, half the time each. WGPY_RACE_SECONDS says for how long
  * (4); `make races` takes a minute of it under the thread sanitizer.
  */
+#include <openssl/core_names.h>
+#include <openssl/evp.h>
 #include <pthread.h>
 #include <time.h>
 
@@ -22,6 +24,8 @@ static int sockets[DP_MAX_WORKERS];
 static _Atomic uint64_t counter; /* of what the peer sends: never twice */
 static int remotes[REMOTES];
 static struct dp_address remote_address[REMOTES];
+static const uint8_t public_key[DP_KEY_LEN] = {1};
+static uint8_t initiation[MESSAGE_INITIATION_LEN] = {MESSAGE_INITIATION}; /* its mac1 is right */
 
 static void pause_us(long us)
 {
@@ -66,7 +70,7 @@ static int install(uint32_t peer, int is_initiator, uint32_t psk_kind)
 /* The kernel's side of the TUN: packets to the stable peer, to those that come and go, to nobody. */
 static void *feed_tun(void *ignored)
 {
-    uint8_t packet[200] = {0x45, 0, 0, 200}, taken[70000];
+    uint8_t packet[200] = {0x45}, taken[70000];
     uint64_t state = 1;
     (void)ignored;
     packet[9] = PROTO_UDP;
@@ -75,7 +79,9 @@ static void *feed_tun(void *ignored)
         packet[17] = (uint8_t)draw_below(&state, 3); /* 10.0, 10.1, 10.2 */
         packet[19] = (uint8_t)draw_below(&state, 8);
         for (uint32_t i = 0; i < plane.workers; i++) {
-            if (send(plane.tuns[i][1], packet, 100 + draw_below(&state, 100), MSG_DONTWAIT) < 0)
+            uint32_t length = 100 + draw_below(&state, 100);
+            put_be16(packet + 2, (uint16_t)length);
+            if (send(plane.tuns[i][1], packet, length, MSG_DONTWAIT) < 0)
                 pause_us(100);
             while (recv(plane.tuns[i][1], taken, sizeof taken, MSG_DONTWAIT) > 0)
                 ;
@@ -105,6 +111,22 @@ static size_t seal_as_peer(uint8_t *message)
     return make_data(&sender, atomic_fetch_add(&counter, 1), packet, sizeof packet, message);
 }
 
+static void make_initiation(void)
+{
+    uint8_t input[8 + DP_KEY_LEN] = "mac1----", key[DP_KEY_LEN];
+    size_t size = MAC_LEN, written = 0;
+    OSSL_PARAM params[] = {OSSL_PARAM_construct_size_t(OSSL_MAC_PARAM_SIZE, &size),
+                           OSSL_PARAM_construct_end()};
+    EVP_MAC *algorithm = EVP_MAC_fetch(NULL, "BLAKE2SMAC", NULL);
+    EVP_MAC_CTX *mac = EVP_MAC_CTX_new(algorithm);
+    memcpy(input + 8, public_key, DP_KEY_LEN);
+    CHECK(EVP_Digest(input, sizeof input, key, NULL, EVP_blake2s256(), NULL));
+    CHECK(EVP_MAC_init(mac, key, sizeof key, params) && EVP_MAC_update(mac, initiation, 116) &&
+          EVP_MAC_final(mac, initiation + 116, &written, MAC_LEN));
+    EVP_MAC_CTX_free(mac);
+    EVP_MAC_free(algorithm);
+}
+
 /* The network's side: the stable peer from one address after the other, and strangers. */
 static void *feed_network(void *ignored)
 {
@@ -118,6 +140,7 @@ static void *feed_network(void *ignored)
         message[0] = (uint8_t)(1 + draw_below(&state, 4));
         memset(message + 1, 0, 3);
         send_from(remote, message, draw_below(&state, 2) ? 148 : 1 + draw_below(&state, 300));
+        send_from(remote, initiation, sizeof initiation);
         for (int i = 0; i < REMOTES; i++)
             while (recv(remotes[i], ignored_bytes, sizeof ignored_bytes, MSG_DONTWAIT) >= 0)
                 ;
@@ -210,7 +233,6 @@ static void new_sockets(void)
 /* The device itself: another port (the old socket is closed at once), none, another MTU, another key. */
 static void *reconfigure(void *ignored)
 {
-    uint8_t public_key[32] = {1};
     uint64_t state = 11;
     (void)ignored;
     while (!atomic_load(&done)) {
@@ -223,12 +245,12 @@ static void *reconfigure(void *ignored)
             close(old[i]);
         dp_set_mtu(plane.dp, 1280 + draw_below(&state, 200));
         CHECK_EQUAL(dp_set_identity(plane.dp, draw_below(&state, 4) ? public_key : NULL), 0);
-        pause_us(2000);
+        pause_us(draw_below(&state, 50) ? 2000 : 300000); /* long enough for the police to look */
     }
     return NULL;
 }
 
-/* What Python does all the time. */
+/* What Python does all the time; and now and then handshakes are too many for it. */
 static void *observe(void *ignored)
 {
     uint64_t before = 0;
@@ -237,21 +259,38 @@ static void *observe(void *ignored)
         struct dp_address address = {.family = AF_INET, .ip = {10, 1, 0, 1}};
         struct dp_event events[16];
         uint32_t owner;
+        pthread_mutex_lock(&plane.dp->events.lock);
+        plane.dp->events.loaded_until_ns = now_boottime_ns() + 100000;
+        pthread_mutex_unlock(&plane.dp->events.lock);
         CHECK(dp_events(plane.dp, events, 16) <= 16);
         one_of(dp_allowed_ip_lookup(plane.dp, &address, &owner), -ENOENT);
         uint64_t packets = record_get(&dp_records(plane.dp)[plane.peer].tx_packets);
         CHECK(packets >= before);
         before = packets;
         CHECK(dp_features(plane.dp) <= DP_FEATURE_ALL);
+        atomic_fetch_or(&plane.dp->features, DP_FEATURE_UDP_GSO);
         pause_us(500);
     }
     return NULL;
 }
 
+/* A route over a device that computes no checksums, once in a while. */
+static int refusing_sendmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags)
+{
+    static _Atomic uint32_t calls;
+
+    if (has_control(&messages[0].msg_hdr, SOL_UDP, UDP_SEGMENT) && atomic_fetch_add(&calls, 1) % 16 == 0) {
+        errno = EIO;
+        return -1;
+    }
+    return sendmmsg(fd, messages, count, flags);
+}
+
 static void begin(uint32_t pairs)
 {
     plane_begin_wide(&plane, 0, pairs);
-    plane.dp->system = (struct system_calls){read, writev, sendmmsg, recvmmsg};
+    plane.dp->system = (struct system_calls){read, writev, refusing_sendmmsg, recvmmsg};
+    make_initiation();
     new_sockets();
     atomic_store(&counter, 0);
     atomic_store(&done, false);
@@ -340,9 +379,14 @@ static void run_races(uint32_t pairs)
         pthread_join(threads[i], NULL);
     CHECK(record_get(&record_of(&plane)->tx_packets) > 0);
     CHECK(record_get(&record_of(&plane)->rx_packets) > 0);
-    printf("the stable peer's packets meanwhile: %llu out, %llu in\n",
+    CHECK_EQUAL(dropped(&plane, DROP_TUN_MALFORMED), 0);
+    printf("the stable peer's packets meanwhile: %llu out, %llu in; refused segments %llu, cookies %llu,"
+           " overflows %llu\n",
            (unsigned long long)record_get(&record_of(&plane)->tx_packets),
-           (unsigned long long)record_get(&record_of(&plane)->rx_packets));
+           (unsigned long long)record_get(&record_of(&plane)->rx_packets),
+           (unsigned long long)dropped(&plane, DROP_SEGMENTS_REFUSED),
+           (unsigned long long)dropped(&plane, DROP_HANDSHAKE_COOKIE),
+           (unsigned long long)dropped(&plane, DROP_UDP_OVERFLOW));
     everything_flows_again();
     dp_stop(plane.dp);
     for (uint32_t i = 0; i < 2 * pairs; i++)

@@ -49,14 +49,14 @@ struct inbound {
     struct dp *dp;
     uint32_t worker;
     struct aead_state *aead;
-    uint64_t now_ns;          /* of this burst */
-    uint32_t width;           /* messages asked for */
-    struct udp_socket v4, v6; /* what is polled now */
-    uint32_t overflows[2];    /* of v4, v6: as last heard */
-    struct police police[2];  /* likewise */
-    uint64_t generation;      /* of these sockets */
-    uint8_t *space;           /* MESSAGES * MESSAGE_SPACE */
-    size_t count;             /* of ops and arrived */
+    uint64_t now_ns;         /* of this burst */
+    uint32_t width;          /* messages asked for */
+    int sockets[2];          /* IPv4, IPv6: what is polled now; -1 = absent */
+    uint32_t overflows[2];   /* of these, as last heard */
+    struct police police[2]; /* likewise */
+    uint64_t generation;     /* of these sockets */
+    uint8_t *space;          /* MESSAGES * MESSAGE_SPACE */
+    size_t count;            /* of ops and arrived */
     struct aead_op ops[PACKETS];
     struct arrived arrived[PACKETS];
     struct tally tally;
@@ -77,6 +77,7 @@ struct inbound *inbound_new(struct dp *dp, uint32_t worker)
     in->writer.dp = dp;
     in->writer.fd = dp->config.queues[worker].write_fd;
     in->width = MESSAGES;
+    in->sockets[0] = in->sockets[1] = -1;
     in->aead = dp->aead->state_new(worker);
     in->space = aligned_alloc(64, (size_t)MESSAGES * MESSAGE_SPACE);
     if (!in->aead || !in->space) {
@@ -261,18 +262,13 @@ static void data_arrived(struct inbound *in, uint8_t *message, uint32_t length, 
     in->count++;
 }
 
-static struct police *police_of(struct inbound *in, const struct udp_socket *sock)
-{
-    return &in->police[sock == &in->v6];
-}
-
-static int datagram_arrived(struct inbound *in, const struct udp_socket *sock, uint8_t *message,
-                            uint32_t length, uint32_t slot)
+static int datagram_arrived(struct inbound *in, unsigned which, uint8_t *message, uint32_t length,
+                            uint32_t slot)
 {
     uint32_t type = message_type(message, length);
 
     if (type != MESSAGE_DATA)
-        police_saw(police_of(in, sock), &in->slots[slot].source.remote);
+        police_saw(&in->police[which], &in->slots[slot].source.remote);
     if (type == MESSAGE_DATA)
         data_arrived(in, message, length, slot);
     else if (type)
@@ -283,19 +279,19 @@ static int datagram_arrived(struct inbound *in, const struct udp_socket *sock, u
 }
 
 /* Each datagram brings how many before it found no room. */
-static void count_overflows(struct inbound *in, const struct udp_socket *sock, uint32_t overflows)
+static void count_overflows(struct inbound *in, unsigned which, uint32_t overflows)
 {
-    uint32_t *heard = &in->overflows[sock == &in->v6];
+    uint32_t *heard = &in->overflows[which];
 
     if (overflows == *heard)
         return;
-    police_of(in, sock)->overflows = true;
+    in->police[which].overflows = true;
     count_drops(in->dp, DROP_UDP_OVERFLOW, overflows - *heard);
     *heard = overflows;
 }
 
 /* One message of recvmmsg: a datagram, or several of one size that the kernel merged. */
-static int message_arrived(struct inbound *in, const struct udp_socket *sock, uint32_t slot)
+static int message_arrived(struct inbound *in, unsigned which, uint32_t slot)
 {
     struct message_slot *to = &in->slots[slot];
     const struct mmsghdr *message = &in->messages[slot];
@@ -307,16 +303,16 @@ static int message_arrived(struct inbound *in, const struct udp_socket *sock, ui
     control_of_received(&message->msg_hdr, &to->source, &control);
     to->ds = control.ds;
     if (control.has_overflows)
-        count_overflows(in, sock, control.overflows);
+        count_overflows(in, which, control.overflows);
     if (length == 0 || (message->msg_hdr.msg_flags & MSG_TRUNC)) {
         count_drop(in->dp, length ? DROP_UDP_TRUNCATED : DROP_UDP_EMPTY);
-        police_saw(police_of(in, sock), &to->source.remote);
+        police_saw(&in->police[which], &to->source.remote);
         return 0;
     }
     for (uint32_t offset = 0; offset < length && !result;) {
         uint32_t part = segment_length(length, control.segment, offset);
 
-        result = datagram_arrived(in, sock, (uint8_t *)to->iov.iov_base + offset, part, slot);
+        result = datagram_arrived(in, which, (uint8_t *)to->iov.iov_base + offset, part, slot);
         offset += part;
     }
     if (control.segment && control.segment < length)
@@ -359,7 +355,7 @@ static int receive_messages(struct inbound *in, int fd, uint32_t width)
 }
 
 /* 1: there may be more, 0: the socket is empty, -errno: the TUN is gone. */
-static int inbound_burst(struct inbound *in, const struct udp_socket *sock)
+static int inbound_burst(struct inbound *in, unsigned which)
 {
     struct dp *dp = in->dp;
     uint32_t width = in->width;
@@ -368,15 +364,15 @@ static int inbound_burst(struct inbound *in, const struct udp_socket *sock)
     pthread_rwlock_rdlock(&dp->lock);
     if (dp->sockets.generation == in->generation) {
         in->now_ns = now_boottime_ns();
-        n = receive_messages(in, sock->fd, width);
+        n = receive_messages(in, in->sockets[which], width);
         in->width = MESSAGES;
         for (int i = 0; i < n && !result; i++)
-            result = message_arrived(in, sock, (uint32_t)i);
+            result = message_arrived(in, which, (uint32_t)i);
         if (!result)
             result = receive_batch(in);
         in->count = 0;
         cookie_replies_send(dp, in->worker);
-        police_look(police_of(in, sock), sock->fd, in->now_ns);
+        police_look(&in->police[which], in->sockets[which], in->now_ns);
     }
     pthread_rwlock_unlock(&dp->lock);
     deferred_apply(&in->deferred, dp);
@@ -386,39 +382,40 @@ static int inbound_burst(struct inbound *in, const struct udp_socket *sock)
 static void take_sockets(struct inbound *in)
 {
     struct dp *dp = in->dp;
+    const struct udp_socket_pair *pair = &dp->sockets.pairs[in->worker];
 
     pthread_rwlock_rdlock(&dp->lock);
-    in->v4 = dp->sockets.pairs[in->worker].v4;
-    in->v6 = dp->sockets.pairs[in->worker].v6;
-    if (in->worker >= dp->sockets.readers)
-        in->v4.fd = in->v6.fd = -1; /* another worker reads these */
     if (in->generation != dp->sockets.generation) {
-        in->overflows[0] = in->v4.overflows;
-        in->overflows[1] = in->v6.overflows;
-        (void)police_begin(&in->police[0], in->v4.fd);
-        (void)police_begin(&in->police[1], in->v6.fd);
+        bool reads = in->worker < dp->sockets.readers; /* else another worker does */
+
+        in->sockets[0] = reads ? pair->v4.fd : -1;
+        in->sockets[1] = reads ? pair->v6.fd : -1;
+        in->overflows[0] = pair->v4.overflows;
+        in->overflows[1] = pair->v6.overflows;
+        (void)police_begin(&in->police[0], in->sockets[0]);
+        (void)police_begin(&in->police[1], in->sockets[1]);
+        in->generation = dp->sockets.generation;
     }
-    in->generation = dp->sockets.generation;
     pthread_rwlock_unlock(&dp->lock);
     atomic_store(&dp->pairs[in->worker].sockets_seen, in->generation);
 }
 
 /* An error waits on the socket and no datagram: fetch it, or poll will return for it for ever. */
-static void clear_error(const struct udp_socket *sock)
+static void clear_error(int fd)
 {
     int error;
     socklen_t length = sizeof(error);
 
-    (void)getsockopt(sock->fd, SOL_SOCKET, SO_ERROR, &error, &length);
+    (void)getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length);
 }
 
-static int serve(struct inbound *in, const struct udp_socket *sock, short events)
+static int serve(struct inbound *in, unsigned which, short events)
 {
     if (events & POLLNVAL)
         return -EBADF;
     if ((events & POLLERR) && !(events & POLLIN))
-        clear_error(sock);
-    return events ? inbound_burst(in, sock) : 0;
+        clear_error(in->sockets[which]);
+    return events ? inbound_burst(in, which) : 0;
 }
 
 static bool is_thinning(const struct inbound *in)
@@ -434,8 +431,8 @@ static void look_on(struct inbound *in)
     if (!is_thinning(in))
         return;
     now_ns = now_boottime_ns();
-    police_look(&in->police[0], in->v4.fd, now_ns);
-    police_look(&in->police[1], in->v6.fd, now_ns);
+    police_look(&in->police[0], in->sockets[0], now_ns);
+    police_look(&in->police[1], in->sockets[1], now_ns);
 }
 
 static int sleep_ms(const struct inbound *in)
@@ -451,16 +448,16 @@ static int inbound_round(struct inbound *in, bool busy)
 
     take_sockets(in);
     look_on(in);
-    fds[1] = (struct pollfd){.fd = in->v4.fd, .events = POLLIN};
-    fds[2] = (struct pollfd){.fd = in->v6.fd, .events = POLLIN};
+    fds[1] = (struct pollfd){.fd = in->sockets[0], .events = POLLIN};
+    fds[2] = (struct pollfd){.fd = in->sockets[1], .events = POLLIN};
     if (poll(fds, 3, busy ? 0 : sleep_ms(in)) <= 0)
         return 0;
     if (fds[0].revents)
         drain(fds[0].fd);
-    busy4 = serve(in, &in->v4, fds[1].revents);
+    busy4 = serve(in, 0, fds[1].revents);
     if (busy4 < 0)
         return busy4;
-    busy6 = serve(in, &in->v6, fds[2].revents);
+    busy6 = serve(in, 1, fds[2].revents);
     return busy6 < 0 ? busy6 : busy4 || busy6;
 }
 
