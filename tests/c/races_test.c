@@ -343,7 +343,9 @@ static void everything_flows_again(void)
     CHECK_EQUAL(dp_peer_drop_staged(plane.dp, plane.peer), 0);
     CHECK_EQUAL(dp_peer_set_endpoint(plane.dp, plane.peer, &endpoint), 0);
     CHECK_EQUAL(install(plane.peer, 1, DP_PSK_PQ), 0);
-    pause_us(200000); /* what is still on its way */
+    CHECK_EQUAL(dp_peer_flush(plane.dp, plane.peer, 0), 0); /* what was staged in between */
+    send_from(0, message, seal_as_peer(message)); /* a burst may have ended after the endpoint was set */
+    pause_us(200000);                             /* what is still on its way */
     while (recv(remotes[0], taken, sizeof taken, MSG_DONTWAIT) >= 0 || tuns_give(taken, sizeof taken) >= 0)
         ;
     for (int i = 0; i < 50; i++) {
