@@ -234,6 +234,13 @@ def test_save_config_saves_on_the_way_down(quick: QuickHost) -> None:
     assert "SaveConfig = true" in path.read_text()
 
 
+def test_a_link_local_address_of_the_file_is_saved_too(quick: QuickHost) -> None:
+    path = quick.write(SAVED.replace("10.0.0.1/24", "10.0.0.1/24, fe80::7/64"))
+    quick.up(path)
+    quick.down(path)
+    assert "Address = fe80::7/64" in path.read_text().splitlines()
+
+
 def test_state_that_cannot_be_saved_keeps_the_tunnel_up(quick: QuickHost) -> None:
     path = quick.write(SAVED)
     quick.up(path)

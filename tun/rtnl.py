@@ -35,6 +35,7 @@ Message = Any
 
 MAIN_TABLE = 254
 _PROTO_BOOT = 3  # what `ip route add` writes: a route from neither the kernel nor a routing daemon
+_PROTO_KERNEL_LL = 2  # a link-local address that the kernel made itself; Linux 5.18
 _SCOPE_LINK = 253
 _SCOPE_UNIVERSE = 0
 _FIB_RULE_INVERT = 2
@@ -150,13 +151,15 @@ class Rtnl:
             )
 
     def addresses(self, link: Link) -> list[IpInterface]:
-        """The addresses of the link, as listed by the kernel, without link-local ones it made itself."""
+        """The addresses of the link, as listed by the kernel, without link-local ones it made itself.
+
+        Before Linux 5.18 it does not say which it made; on a link that `set_up` brought up there are none.
+        """
         found = []
         for message in self._ip.get_addr(index=link.index):
             text = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
-            address = ip_interface(f"{text}/{message['prefixlen']}")
-            if not address.ip.is_link_local or address.version == 4:
-                found.append(address)
+            if message.get_attr("IFA_PROTO") != _PROTO_KERNEL_LL:
+                found.append(ip_interface(f"{text}/{message['prefixlen']}"))
         return found
 
     # Routes
