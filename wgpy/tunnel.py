@@ -213,15 +213,16 @@ class Tunnel:
         self._is_up = True
         for peer in self._peers.values():
             peer.timers.reset()
-            self.start_peer(peer.number, now, wall, activity.get(peer.number, IDLE))
+            found = activity.get(peer.number, IDLE)
+            if peer.timers.persistent_keepalive:
+                self._keepalive(peer, found, now, wall)
+            self.start_peer(peer.number, now, wall, found)
 
     def start_peer(self, number: PeerNumber, now: Instant, wall: WallTime, activity: Activity = IDLE) -> None:
         """After a peer was configured: on a running device staged packets leave, or ask for a session."""
         if not self._is_up:
             return
         peer = self._peers[number]
-        if peer.timers.persistent_keepalive:
-            self._keepalive(peer, activity, now, wall)
         if activity.has_session(now, self.timings):
             self._act(Flush(number, keepalive=False))
         elif activity.staged or peer.has_rosenpass:

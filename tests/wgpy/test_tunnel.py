@@ -445,6 +445,24 @@ def test_persistent_keepalive_from_off_to_on_sends_at_once() -> None:
     assert a.tunnel.take_actions() == []
 
 
+def test_a_change_of_something_else_sends_no_keepalive() -> None:
+    a, _ = two()
+    live = Activity(current_birthdate=NOW, is_sendable=True, last_tx_auth=NOW, last_rx_auth=NOW)
+    a.tunnel.set_persistent_keepalive(OTHER, 25, NOW, WALL, live)
+    a.tunnel.take_actions()
+    a.tunnel.start_peer(OTHER, NOW, WALL, live)
+    assert a.tunnel.take_actions() == [Flush(OTHER, keepalive=False)]
+
+
+def test_a_device_that_comes_up_sends_the_persistent_keepalives() -> None:
+    a, _ = two()
+    a.tunnel.device_down()
+    a.tunnel.set_persistent_keepalive(OTHER, 25, NOW, WALL)
+    a.tunnel.take_actions()
+    a.tunnel.device_up(NOW, WALL, {})
+    assert kinds(a.tunnel.take_actions()) == [SendHandshake]
+
+
 def test_persistent_keepalive_without_a_session_starts_a_handshake() -> None:
     a, _ = two()
     a.tunnel.set_persistent_keepalive(OTHER, 25, NOW, WALL)
