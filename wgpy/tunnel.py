@@ -232,7 +232,9 @@ class Tunnel:
     def device_down(self) -> None:
         """Wipe every handshake and keypair, drop what is staged, stop all timers. Configuration stays."""
         self._is_up = False
+        self._deadlines.clear()
         for peer in self._peers.values():
+            peer.scheduled = None
             self._forget_handshake(peer)
             peer.timers.reset()
             peer.timers.zero_keys_at = None

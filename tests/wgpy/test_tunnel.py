@@ -650,6 +650,18 @@ def test_deadlines_name_the_peer_once() -> None:
     assert a.tunnel.due_by(deadline) == []
 
 
+def test_what_came_due_while_the_device_was_down_is_due_when_it_is_up() -> None:
+    a, b = End(1), End(2)
+    a.tunnel.add_peer(OTHER, b.public_key)
+    a.tunnel.set_rosenpass(OTHER, enabled=True, permissive=False)
+    a.tunnel.rosenpass_confirmed(OTHER, b"o" * 32, NOW, WALL)
+    a.tunnel.device_down()
+    later = Instant(NOW + 5 * SECOND)
+    assert a.tunnel.due_by(later) == []
+    a.tunnel.device_up(later, WALL, {})
+    assert a.tunnel.due_by(later) == [OTHER]
+
+
 def test_an_unknown_number_in_an_event_is_ignored() -> None:
     a, _ = two()
     a.tunnel.want_session(PeerNumber(99), NOW, WALL)
