@@ -3,6 +3,8 @@
 import os
 import socket
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -210,3 +212,31 @@ def test_reloaded_policies_stand_before_the_peers_they_are_for(
     monkeypatch.setattr(uapi_client, "configure_rosenpass", lambda *_: asked.append("policies"))
     reload(str(config))
     assert asked == ["policies", "peers"]
+
+
+TWO_ORDERS_AND_THE_END = """
+import os, sys, time
+from wgpy.quick import attendant
+
+def run(words, config):
+    with open(config, "a") as log:
+        log.write(words[0] + " ")
+    time.sleep(0.3)  # the device process ends meanwhile
+
+attendant._run = run
+one = attendant.Attendant(sys.argv[1])
+one.tell(attendant.LEAVE)
+one.tell(attendant.LEAVE)
+"""
+
+
+def test_a_second_order_to_leave_does_not_outlive_the_device_process(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    read_end, write_end = os.pipe()
+    subprocess.run(
+        [sys.executable, "-c", TWO_ORDERS_AND_THE_END, log], check=True, timeout=20, stdout=write_end
+    )
+    os.close(write_end)
+    assert os.read(read_end, 1) == b""  # the attendant has ended too
+    os.close(read_end)
+    assert log.read_text().split() == ["down"]

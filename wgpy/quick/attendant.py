@@ -25,8 +25,9 @@ class Attendant:
 
     def __init__(self, config: str) -> None:
         read_end, self._orders = os.pipe()
+        device = os.getpid()
         if os.fork() == 0:
-            _attend(config, read_end)
+            _attend(config, read_end, device)
         os.close(read_end)
 
     def tell(self, order: bytes) -> bool:
@@ -38,8 +39,8 @@ class Attendant:
         return True
 
 
-def _attend(config: str, orders: int) -> NoReturn:
-    """Until the device process has ended."""
+def _attend(config: str, orders: int, device: int) -> NoReturn:
+    """Until the device process has ended; what it ordered twice would meet the next tunnel of that name."""
     os.dup2(orders, 0)
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -49,6 +50,8 @@ def _attend(config: str, orders: int) -> NoReturn:
             _let_go_of_the_terminal()
         else:
             _run(_WORDS[order], config)
+        if order == LEAVE and os.getppid() != device:
+            break
     os._exit(0)
 
 
