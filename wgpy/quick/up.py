@@ -159,14 +159,15 @@ class _Attempt:
             uapi_client.configure_rosenpass(self._interface, self._rosenpass)
         with shared_lock():
             self._arrange(update, handed_in_link)
-        recorder.hooks()
+            recorder.hooks()
         self._hooks(config.post_up)
         if (status := device.poll()) is not None:
             how = ending(status)
             raise WgpyError(
                 f"{self._interface}: the device process ended while its tunnel was set up ({how})"
             )
-        recorder.complete()
+        with shared_lock():  # under which another's `down` may exchange our journal for a new one
+            recorder.complete()
         device.set_up_done()
         return device
 
