@@ -61,8 +61,9 @@ class ConfiguredEndpoint:
     async def _look_up(self) -> None:
         try:
             found = await resolve(self._target)
-        except OSError as error:
-            log.warning("%s: %s; trying again with the next handshake", self._target, error.strerror or error)
+        except (OSError, UnicodeError) as error:  # a label of more than 63 characters is the latter
+            why = getattr(error, "strerror", None) or error
+            log.warning("%s: %s; trying again with the next handshake", self._target, why)
         else:
             if found != self._addresses:
                 self._addresses, self._next = found, 0

@@ -169,14 +169,18 @@ def test_names_are_looked_up_when_asked_and_addresses_take_turns(monkeypatch: py
     assert len(questions) == 2
 
 
+@pytest.mark.parametrize(
+    "failure",
+    [OSError(-2, "Name or service not known"), UnicodeError("label empty or too long: not known")],
+)
 def test_a_name_that_does_not_resolve_sends_nothing_and_is_asked_again(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    failure: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    answers: list[object] = [OSError(-2, "Name or service not known"), [from_sockaddr(("192.0.2.9", 5))]]
+    answers: list[object] = [failure, [from_sockaddr(("192.0.2.9", 5))]]
 
     async def resolve(_: HostPort) -> object:
         answer = answers.pop(0)
-        if isinstance(answer, OSError):
+        if isinstance(answer, Exception):
             raise answer
         return answer
 
@@ -192,6 +196,7 @@ def test_a_name_that_does_not_resolve_sends_nothing_and_is_asked_again(
 
     asyncio.run(run())
     assert sent == [b"2"]
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "not known" in caplog.text
 
 
