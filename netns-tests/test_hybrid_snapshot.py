@@ -17,8 +17,6 @@ from lab import Namespace
 from traffic import Numbered
 
 DAY = 86_400
-# No end of WireGuard knows that its peer has left a session before this much silence.
-PATIENCE_S = 15.0
 
 
 def test_restored_to_the_files_and_the_clock_of_a_day_ago(tmp_path: Path) -> None:
@@ -60,6 +58,6 @@ def test_a_machine_restored_with_its_memory(
         hub.tell("snapshot")
         wait_for_rotations(hub.end, rotations, within=20)
         hub.tell("restore")
-        took = flows([stream], within=2 * PATIENCE_S)
+        took = flows([stream])
         print(f"\nmemory of {rotations} rotations ago: {took:.2f} s")
         wait_for_rotations(hub.end, 1, within=20)

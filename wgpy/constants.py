@@ -51,6 +51,7 @@ class Timings:
     reject_after_messages: int = (1 << 64) - (1 << 13) - 1
     retired_psk_grace: int = 30 * SECOND
     hurried_timeout: int = SECOND // 2  # first resend without a post-quantum session; then doubled twice
+    late_keepalive: int = 2 * SECOND  # a hybrid peer whose passive keepalive is so late has left the session
     follow_up_first: int = 1 * SECOND
     follow_up_last: int = 15 * SECOND
     pq_key_max_age: int = 600 * SECOND
@@ -59,6 +60,11 @@ class Timings:
     def new_handshake_timeout(self) -> int:
         """Silence after sent data that starts a handshake: 15 s."""
         return self.keepalive_timeout + self.rekey_timeout
+
+    @property
+    def hybrid_silence(self) -> int:
+        """The same towards a peer with Rosenpass: 12 s, so that traffic is back within 15."""
+        return min(self.keepalive_timeout + self.late_keepalive, self.new_handshake_timeout)
 
     @property
     def receive_rekey_age(self) -> int:

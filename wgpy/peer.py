@@ -42,11 +42,13 @@ class Peer:
         self.last_consumed: Instant | None = None
         self.last_call_back: Instant | None = None  # our answer to an initiation from a clock that went back
         self.last_pq_session: Instant | None = None  # when a session on a Rosenpass key was last confirmed
+        self.last_pq_birthdate: Instant | None = None  # when that key was agreed
         self.is_silent = False  # what was sent got no answer, and no handshake has succeeded since
         self.scheduled: Instant | None = None  # the deadline last put on the Tunnel's heap
         self.mismatches = (
             0  # responses that no key of ours opened, since the last session; anybody may forge them
         )
+        self.has_drifted = False  # before the newest session the peer was seen not to have our newest key
         self._shared: bytes | None = None
         self._shared_known = False
 

@@ -100,11 +100,13 @@ class PskExchange:
             return
         if kind is PskKind.PQ:
             self._wanted.pop(joined.peer, None)
-        elif self._tunnel.peer(number).ring.has_output:
+            return
+        peer = self._tunnel.peer(number)
+        if joined.goes_first and (peer.has_drifted or not peer.ring.has_output):
+            self._wanted[joined.peer] = now
+        elif peer.ring.has_output:
             patience = _PATIENCE if joined.goes_first else _PATIENCE_OF_LESSER
             self._wanted.setdefault(joined.peer, Instant(now + patience))
-        elif joined.goes_first:
-            self._wanted[joined.peer] = now
         else:
             # The other end may not know of the session yet, where our confirmation was lost.
             self._wanted.setdefault(joined.peer, Instant(now + _PATIENCE_OF_LESSER))

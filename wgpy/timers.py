@@ -9,7 +9,8 @@ implementations, evaluated on stamps:
     | resend               | 5 s + jitter after an initiation without a completed handshake; 19 times.      |
     |                      | Hurried, the first come after 1, 2 and 4 s                                     |
     | passive keepalive    | 10 s after the first data received that nothing sent has answered              |
-    | new handshake        | 15 s + jitter after the first data sent that nothing received has answered     |
+    | new handshake        | 15 s + jitter after the first data sent that nothing received has answered;    |
+    |                      | 12 s towards a hybrid peer, whose keepalive was due after 10                   |
     | zero keys            | 540 s after the last derived session, or after giving up                       |
     | persistent keepalive | the interval after the last authenticated packet in either direction           |
     | rekey                | initiator: data or keepalive sent on a key of 120 s or more                    |
@@ -92,6 +93,7 @@ class TimerState:
     zero_keys_at: Instant | None = None
     gave_up: Instant | None = None  # since the last completed handshake
     keepalive_sent: Instant = NEVER
+    is_hybrid: bool = False  # the peer has a Rosenpass key; configuration, so `reset` leaves it
 
     @property
     def in_handshake(self) -> bool:
@@ -185,7 +187,8 @@ def _new_handshake_due(state: TimerState, activity: Activity, now: Instant, timi
         if activity.last_tx_data <= state.gave_up:
             return False
         since = max(since, state.gave_up)
-    return now >= since + timings.new_handshake_timeout + state.jitter
+    silence = timings.hybrid_silence if state.is_hybrid else timings.new_handshake_timeout
+    return now >= since + silence + state.jitter
 
 
 def _rekey_due(state: TimerState, activity: Activity, timings: Timings) -> bool:

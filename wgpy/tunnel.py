@@ -199,7 +199,7 @@ class Tunnel:
     def set_rosenpass(self, number: PeerNumber, *, enabled: bool, permissive: bool) -> None:
         """Whether the peer has a Rosenpass key, so an interim slot; `permissive` meets it without one too."""
         peer = self._peers[number]
-        peer.has_rosenpass = enabled
+        peer.has_rosenpass = peer.timers.is_hybrid = enabled
         if not enabled:
             peer.ring.disable_rosenpass()
         elif self._identity is not None:
@@ -530,7 +530,8 @@ class Tunnel:
         peer.is_silent = False
         peer.last_handshake = wall
         if slot.kind is PskKind.PQ:
-            peer.last_pq_session = now
+            peer.last_pq_session, peer.last_pq_birthdate = now, slot.birthdate
+        peer.has_drifted = peer.mismatches > 0 or peer.ring.unproved > 0
         peer.mismatches = 0
         peer.ring.proved(slot, now)
         self._act(SessionStands(peer.number, slot.kind))

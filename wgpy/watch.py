@@ -32,7 +32,7 @@ def restless(records: Records, keepalive: Durations, now: Instant, timings: Timi
         timings: what the stamps are compared with.
     """
     staged = records["staged"] != 0
-    tx_silence = _older(records["tx_unanswered_ns"], now - timings.new_handshake_timeout)
+    tx_silence = _older(records["tx_unanswered_ns"], now - timings.hybrid_silence)
     rx_silence = _older(records["rx_unanswered_ns"], now - timings.keepalive_timeout)
     last_tx, last_rx = records["last_tx_auth_ns"], records["last_rx_auth_ns"]
     birthdate = records["current_birthdate_ns"]

@@ -161,7 +161,7 @@ class FakeDataPlane:
         timings, now = self._timings, self.now
         if peer.staged:
             return True
-        if peer.tx_unanswered and now - peer.tx_unanswered >= timings.new_handshake_timeout:
+        if peer.tx_unanswered and now - peer.tx_unanswered >= timings.hybrid_silence:
             return True
         if peer.rx_unanswered and now - peer.rx_unanswered >= timings.keepalive_timeout:
             return True

@@ -38,6 +38,17 @@ def test_the_other_end_starts_it_too_where_nothing_comes_of_the_session() -> Non
     assert joined.take_wanted(due) == [PEER]
 
 
+@pytest.mark.parametrize("has_drifted", [True, False])
+def test_a_key_that_the_peer_was_seen_not_to_have_is_not_tried_for_long(has_drifted: bool) -> None:
+    joined = exchange(goes_first=True)
+    renewal = RosenpassInstant(NOW + 100 * SECOND)
+    joined.take(KeyExchanged(PEER, bytearray(b"k" * 32), Role.RESPONDER, renewal), NOW, WallTime(0))
+    joined._tunnel.peer(NUMBER).has_drifted = has_drifted
+    joined.session_stands(NUMBER, PskKind.INTERIM, NOW)
+    assert joined.take_wanted(NOW) == [PEER] * has_drifted
+    assert joined.take_wanted(Instant(NOW + 2 * SECOND)) == [PEER] * (not has_drifted)
+
+
 def test_the_renewal_that_is_shown_is_that_of_the_last_exchange() -> None:
     joined = exchange(goes_first=True)
     assert joined.renewal_of(NUMBER) is None

@@ -33,6 +33,16 @@ def test_silence_after_data_starts_a_handshake_after_15_s() -> None:
     assert names(TimerState(), quiet, 15) == [Due.NEW_HANDSHAKE]
 
 
+def test_silence_of_a_hybrid_peer_starts_a_handshake_after_12_s() -> None:
+    """Its keepalive was due after 10; so that traffic is back within 15 where it has left the session."""
+    quiet = replace(ALIVE, tx_unanswered=START, last_tx_data=START)
+    state = TimerState(is_hybrid=True)
+    assert due(state, quiet, Instant(START + 12 * SECOND - 1), T) == []
+    assert names(state, quiet, 12) == [Due.NEW_HANDSHAKE]
+    state.reset()
+    assert state.is_hybrid
+
+
 def test_jitter_is_added_to_the_15_s() -> None:
     quiet = replace(ALIVE, tx_unanswered=START, last_tx_data=START)
     assert names(TimerState(jitter=SECOND // 4), quiet, 15.2) == []

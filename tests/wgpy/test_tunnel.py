@@ -184,9 +184,9 @@ def test_a_hybrid_peer_that_fell_silent_is_asked_again_soon() -> None:
     a.tunnel.peer(OTHER).last_pq_session = NOW
     silent = Activity(current_birthdate=NOW, is_sendable=True, tx_unanswered=NOW)
     a.tunnel.take_actions()
-    a.tunnel.tick(Instant(NOW + 16 * SECOND), WALL, {OTHER: silent})
+    a.tunnel.tick(Instant(NOW + 13 * SECOND), WALL, {OTHER: silent})
     a.message()
-    a.tunnel.tick(Instant(NOW + 17 * SECOND), WALL, {OTHER: silent})
+    a.tunnel.tick(Instant(NOW + 14 * SECOND), WALL, {OTHER: silent})
     assert len(a.message()) == 148
 
 

@@ -88,14 +88,15 @@ AGES = st.one_of(st.just(0), st.integers(min_value=1, max_value=200 * SECOND).ma
     st.integers(min_value=0, max_value=7),
     st.integers(min_value=0, max_value=1),
     st.sampled_from([0, 1, 25]),
+    st.booleans(),
 )
 def test_nothing_the_timers_find_due_is_overlooked(
-    stamps: dict[str, int], flags: int, staged: int, keepalive_s: int
+    stamps: dict[str, int], flags: int, staged: int, keepalive_s: int, is_hybrid: bool
 ) -> None:
     for way in ("tx", "rx"):  # data packets are authenticated packets
         stamps[f"last_{way}_auth_ns"] = max(stamps[f"last_{way}_auth_ns"], stamps[f"last_{way}_data_ns"])
     made = records(current_flags=flags, staged=staged, **stamps)
-    state = TimerState(persistent_keepalive=keepalive_s * SECOND)
+    state = TimerState(persistent_keepalive=keepalive_s * SECOND, is_hybrid=is_hybrid)
     if due(state, activity_of(made[1]), NOW, T):
         assert 1 in found(made, keepalive_s)
 
