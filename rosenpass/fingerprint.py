@@ -13,3 +13,8 @@ def fingerprint(spk: bytes) -> str:
     """Return the fingerprint of a static public key."""
     text = base64.b32encode(hashlib.sha256(spk).digest()[:20]).decode().lower()
     return "-".join(text[i : i + 4] for i in range(0, len(text), 4))
+
+
+def is_fingerprint_of(spk: bytes, told: str) -> bool:
+    """Whether this is what the other end told, whatever the letters' case and the grouping."""
+    return "".join(filter(str.isalnum, told.lower())) == fingerprint(spk).replace("-", "")

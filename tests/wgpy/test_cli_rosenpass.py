@@ -87,6 +87,18 @@ def test_fingerprint_is_the_same_on_both_ends_and_checkable_by_hand(wgpy: Run, p
     assert "13568-byte secret key where a public key belongs" in err
 
 
+def test_a_key_of_another_fingerprint_than_told_is_named(wgpy: Run, pair: Path) -> None:
+    own = wgpy("fingerprint", str(pair / "pqpk"))[1].strip()
+    as_heard = own.upper().replace("-", " ")
+    assert wgpy("fingerprint", "--expect", as_heard, str(pair / "pqpk")) == (0, f"{own}\n", "")
+    other = ("b" if own[0] == "a" else "a") + own[1:]
+    for told in (other, own[:-1], ""):
+        code, out, err = wgpy("fingerprint", "--expect", told, str(pair / "pqpk"))
+        assert (code, out) == (1, "")
+        assert err.startswith(f"wgpy: {pair}/pqpk: its fingerprint is {own}, not {told}: it is another key")
+        assert len(err.splitlines()) == 1
+
+
 def test_convert_key_goes_there_and_back(wgpy: Run, pair: Path, tmp_path: Path) -> None:
     assert wgpy("convert-key", str(pair / "pqsk"), "go", "--format", "go")[0] == 0
     assert (tmp_path / "go").stat().st_size == 13608

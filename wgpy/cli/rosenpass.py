@@ -17,6 +17,7 @@ from rosenpass.constants import SUITES
 from rosenpass.erasure import wipe
 from rosenpass.errors import ConfigError, RosenpassError
 from rosenpass.fingerprint import fingerprint as fingerprint_of
+from rosenpass.fingerprint import is_fingerprint_of
 from rosenpass.identity import KeyHashes
 from rosenpass.kem import StaticKem
 from rosenpass.keyfile import (
@@ -213,10 +214,16 @@ def validate(config_files: tuple[Path, ...]) -> int:
 @click.option(
     "--peer-id", type=click.Choice(list(SUITES)), help="Print the peer id under this protocol version."
 )
-def fingerprint(public_keys: tuple[Path, ...], peer_id: str | None) -> None:
+@click.option("--expect", help="The fingerprint the other end told; a key with another one is refused.")
+def fingerprint(public_keys: tuple[Path, ...], peer_id: str | None, expect: str | None) -> None:
     """Print the fingerprint of each public key, to compare by voice with the other end."""
     for path in public_keys:
         spk = load_public_key(path)
+        if expect is not None and not is_fingerprint_of(spk, expect):
+            raise RosenpassError(
+                f"{path}: its fingerprint is {fingerprint_of(spk)}, not {expect}: it is another key than you"
+                " were told of; get the file anew and compare again"
+            )
         if peer_id is None:
             name = fingerprint_of(spk)
         else:
