@@ -6,6 +6,7 @@ The matrix is the product's, section 5. An end that waits for what will not come
 cells run side by side.
 """
 
+import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -97,6 +98,8 @@ def strict_and_off(directory: Path, policies: tuple[str, str]) -> str:
         took = until_no(strict, start)
         assert "Rosenpass" in strict.reason()
         assert strict.check() == NOT_MET
+        assert seen_in_json(strict)["reason"] == strict.reason()
+        assert f"quantum resistance: no ({strict.reason()}" in strict.quick.wgpy("status", "wg0").stdout
         assert "off" in off.reason()
         assert off.check() == 0
         assert not any(both_ways(a, b))
@@ -114,6 +117,8 @@ def wrong_key(directory: Path, policies: tuple[str, str]) -> str:
         assert a.peer()["fingerprint"] == fingerprint_of(key_pair(3)) != b.state()["fingerprint"]
         shown = a.quick.wgpy("status", "wg0").stdout
         assert fingerprint_of(key_pair(3)) in shown
+        assert "compare the fingerprints" in a.reason()
+        assert a.reason() in shown
         return f"wrong key: nothing passes; named after {took:.0f} s: {a.reason()!r}"
 
 
@@ -134,6 +139,24 @@ def test_what_does_not_come_is_named_within_30_seconds(tmp_path: Path) -> None:
         ]
         for one in running:
             print(one.result())
+
+
+@pytest.mark.parametrize(
+    ("interface", "peer", "far"),
+    [("off", "strict", "strict"), ("strict", "off", "off"), ("strict", "permissive", "permissive")],
+)
+def test_a_peers_own_policy_goes_before_the_interfaces(
+    tmp_path: Path, interface: str, peer: str, far: str
+) -> None:
+    with hybrid(tmp_path, (interface, far)) as (a, b):
+        a.peers[0].extra = f"RosenpassPolicy = {peer}"
+        up_together(a, b)
+        if peer != "off":
+            wait_for_yes(a, b)
+        assert all(both_ways(a, b))
+        assert a.status_json()["peers"][0]["policy"] == peer
+        assert a.peer()["session"]["psk_kind"] == ("none" if peer == "off" else "pq")
+        assert a.check() == 0
 
 
 def test_strict_is_the_default_and_a_peer_without_a_key_is_named(tmp_path: Path) -> None:
@@ -182,6 +205,20 @@ def test_the_exchange_needs_one_ip_version_inside_only(tmp_path: Path, version: 
         up_together(a, b)
         wait_for_yes(a, b)
         assert a.reaches(b.address4 if version == 4 else b.address6)
+
+
+def test_halves_of_two_pairs_are_named_and_nothing_created(tmp_path: Path) -> None:
+    with hybrid(tmp_path) as (a, _):
+        mixed = tmp_path / "mixed"
+        mixed.mkdir()
+        for name, number in (("pqpk", 3), ("pqsk", 1)):
+            shutil.copy2(key_pair(number) / name, mixed / name)
+        a.pair = mixed
+        before = a.quick.snapshot()
+        done = a.quick.wgpy("up", a.write())
+        assert done.returncode in (1, 3), done.stderr
+        assert f"{mixed}/pqpk and {mixed}/pqsk are no pair" in done.stderr.splitlines()[-1]
+        assert a.quick.snapshot() == before
 
 
 @pytest.mark.parametrize("which", ["pqpk", "pqsk", "peer"])

@@ -40,6 +40,7 @@ class Standing:
 
     started: when the peer was added or last seen post-quantum, for the patience below.
     handshakes_fail: the peer speaks, but no session comes of it.
+    was_met: there has been a post-quantum session with the peer, so its key is the right one.
     renewal: when the next exchange is expected at the latest, None before the first.
     """
 
@@ -49,6 +50,7 @@ class Standing:
     has_output: bool
     started: Instant
     handshakes_fail: bool = False
+    was_met: bool = False
     renewal: Instant | None = None
 
 
@@ -89,4 +91,5 @@ def _why_not(
         return Resistance.PENDING, "the key is agreed, the next handshake will use it"
     if not impatient:
         return Resistance.PENDING, "the Rosenpass exchange is under way"
-    return Resistance.NO, "the peer does not answer the Rosenpass exchange"
+    hint = "" if standing.was_met else "; compare the fingerprints of both ends"
+    return Resistance.NO, f"the peer does not answer the Rosenpass exchange{hint}"

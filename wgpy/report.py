@@ -43,8 +43,9 @@ def peer_report(
         peer.has_rosenpass,
         peer.has_endpoint,
         peer.ring.has_output,
-        _since(peer, added, now, timings),
+        _since(peer, policy, added, now, timings),
         handshakes_fail=peer.handshakes_fail,
+        was_met=peer.last_pq_session is not None,
         renewal=renewal,
     )
     quantum = quantum_state(standing, activity, now, timings)
@@ -69,11 +70,14 @@ def peer_report(
     }
 
 
-def _since(peer: Peer, added: Instant, now: Instant, timings: Timings) -> Instant:
-    """When the peer last had a post-quantum session, else when it was added."""
+def _since(peer: Peer, policy: Policy, added: Instant, now: Instant, timings: Timings) -> Instant:
+    """When the peer last had a post-quantum session that the gate admits, else when it was added."""
     if peer.last_pq_session is None:
         return added
-    return max(added, Instant(min(now, peer.last_pq_session + timings.reject_after_time)))
+    ended = peer.last_pq_session + timings.reject_after_time
+    if policy is Policy.STRICT and peer.last_pq_birthdate is not None:
+        ended = min(ended, peer.last_pq_birthdate + timings.pq_key_max_age)
+    return max(added, Instant(min(now, ended)))
 
 
 def session_report(activity: Activity, now: Instant, timings: Timings) -> dict[str, object] | None:

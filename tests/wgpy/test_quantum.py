@@ -59,7 +59,7 @@ def test_a_post_quantum_session_past_its_life_is_not_yes() -> None:
         (replace(STANDING, started=LONG, handshakes_fail=True), Activity(), Resistance.NO, "Rosenpass off"),
         (STANDING, INTERIM, Resistance.PENDING, "under way"),
         (replace(STANDING, has_output=True, started=LONG), INTERIM, Resistance.PENDING, "next handshake"),
-        (replace(STANDING, started=LONG), INTERIM, Resistance.NO, "does not answer the Rosenpass"),
+        (replace(STANDING, started=LONG), INTERIM, Resistance.NO, "exchange; compare the fingerprints"),
     ],
 )
 def test_everything_else_comes_with_its_reason(
