@@ -275,7 +275,7 @@ def test_a_killed_and_restarted_peer_comes_back(
     )
     if what == "exchange":
         assert stream.lost == []
-    # A device that lost its sessions says nothing: WireGuard notices after 15 s of silence.
+    # A device that lost its sessions says nothing: we notice after 12 s of silence.
     assert back - began < 30
 
 
