@@ -7,13 +7,13 @@ import lab
 import pytest
 from wgpeer import ALL, SUBJECT, Peer, WgpyPeer, WireguardGoPeer
 
-# `make netns` runs these two at a time, for they flood, measure or compute, and most others four at a time.
+# `make netns` runs these two at a time, for they measure or compute, and most others four at a time.
 HEAVY = {
-    *("test_rekey", "test_psk_swap", "test_many_peers", "test_cookie_under_load", "test_floods"),
+    *("test_rekey", "test_psk_swap", "test_many_peers", "test_cookie_under_load"),
     *("test_hybrid_start", "test_hybrid_stall", "test_hybrid_interop", "test_hybrid_fanout"),
 }
 # And these one by one: each fills the processors.
-ALONE = {"test_transfer", "test_hybrid_rotation"}
+ALONE = {"test_transfer", "test_hybrid_rotation", "test_floods"}
 NO_SKIPS = os.environ.get("WGPY_REQUIRE_NETNS") == "1"
 
 

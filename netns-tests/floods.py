@@ -109,6 +109,14 @@ def build_generator(directory: Path) -> Path:
     return program
 
 
+# What is sent to a forged source reaches somebody who never asked: no answer, and no load on these processors.
+NOBODY_THERE = """
+table netdev forged {
+    chain arriving { type filter hook ingress device eth0 priority 0; ip daddr 10.128.0.0/16 drop; }
+}
+"""
+
+
 @contextmanager
 def stranger_of(h1: Namespace) -> Iterator[Namespace]:
     """A third host joined to h1 that may claim any source of 10.128.0.0/16; nobody merges its packets."""
@@ -119,6 +127,7 @@ def stranger_of(h1: Namespace) -> Iterator[Namespace]:
         h1.ip(f"route add 10.128.0.0/16 via {STRANGER}")
         h3.ip("route add local 10.128.0.0/16 dev lo")
         h3.run("ethtool", "-K", "eth0", "tx-udp-segmentation", "off", "gso", "off")
+        h3.nft(NOBODY_THERE)
         yield h3
 
 
@@ -349,6 +358,14 @@ class Kind:
     make: Callable[[Attacked], Datagrams]
     counters: frozenset[str]
     spoofed: bool = False
+
+    @property
+    def joins_within_s(self) -> float:
+        """Of an honest newcomer, who tries every 5 s.
+
+        From forged sources a flood takes its share of the cookies as well, and nothing tells a newcomer from it.
+        """
+        return 60.0 if self.spoofed else 10.0
 
 
 def _kind(make: Callable[[Attacked], Datagrams], *counters: str, spoofed: bool = False) -> Kind:

@@ -123,6 +123,21 @@ static void transport_data_passes_from_anywhere(void)
     close(sock);
 }
 
+static void a_flood_from_everywhere_takes_no_newcomers_along(void)
+{
+    begin();
+    for (uint8_t last = 2; last < 252; last++)
+        CHECK_EQUAL(from(last, handshake, sizeof handshake, 25), 25);
+    look(true);
+    CHECK_EQUAL(from(1, handshake, sizeof handshake, 50), 50);
+    for (uint8_t last = 2; last < 252; last++)
+        from(last, handshake, sizeof handshake, 100);
+    look(true);
+    CHECK(police_is_thinning(&police));
+    CHECK(from(1, handshake, sizeof handshake, 1000) > 200);
+    close(sock);
+}
+
 static void what_is_let_through_follows_the_flood(void)
 {
     int came = 0;
@@ -163,6 +178,7 @@ int main(void)
     RUN(an_overflow_without_a_flood_is_nobodys_fault);
     RUN(the_flooder_is_thinned_out_and_nobody_else);
     RUN(transport_data_passes_from_anywhere);
+    RUN(a_flood_from_everywhere_takes_no_newcomers_along);
     RUN(what_is_let_through_follows_the_flood);
     RUN(the_filter_goes_with_the_flood);
     RUN(a_filter_does_not_outlive_its_owner);

@@ -11,7 +11,7 @@
 
 #define REPLIES_SOURCE_INTERVAL_NS 50000000u /* 20 a second for one source */
 #define REPLIES_SOURCE_BURST 5
-#define REPLIES_INTERVAL_NS 100000u /* 10,000 a second for all of a budget */
+#define REPLIES_INTERVAL_NS 20000u /* 50,000 a second for all of a budget */
 #define REPLIES_BURST 500
 #define REPLIES_AT_ONCE 64
 

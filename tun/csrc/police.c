@@ -104,10 +104,11 @@ static uint32_t flooding_now(const struct police *police, uint64_t elapsed_ns)
     return shares;
 }
 
-static uint64_t keep_next(uint64_t keep, uint64_t through)
+static uint64_t keep_next(uint64_t keep, uint64_t through, uint32_t shares)
 {
     uint64_t relaxed = keep * POLICE_RELAX_MOST;
-    uint64_t wanted = through ? keep * POLICE_LET_THROUGH / through : relaxed;
+    uint64_t allowed = (uint64_t)__builtin_popcount(shares) * POLICE_LET_THROUGH;
+    uint64_t wanted = through ? keep * allowed / through : relaxed;
     uint64_t next = relaxed < wanted ? relaxed : wanted;
 
     return next ? next : 1;
@@ -123,7 +124,8 @@ static void judge(struct police *police, int fd, uint64_t elapsed_ns)
         shares |= flooding_now(police, elapsed_ns);
     if (!shares)
         return;
-    police->keep = keep_next(was_thinning ? police->keep : WHOLE, rate(count_of(police, shares), elapsed_ns));
+    police->keep =
+        keep_next(was_thinning ? police->keep : WHOLE, rate(count_of(police, shares), elapsed_ns), shares);
     police->flooding = police->keep < WHOLE ? shares : 0;
     if (police->flooding)
         attach(police, fd);

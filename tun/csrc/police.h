@@ -5,6 +5,9 @@
  * and transport data from anywhere, pass untouched. How much is let through follows what still comes, until
  * nothing needs to be dropped. On a machine that keeps up this does nothing at all.
  *
+ * The more shares a flood comes from, the more of it is let through: with forged sources it comes from all of
+ * them, newcomers too, and these need two messages of theirs to pass.
+ *
  * A socket filter (classic BPF) does it; any process may attach one to its own socket. Time is an argument.
  */
 #ifndef WGPY_POLICE_H
@@ -17,7 +20,7 @@
 
 #define POLICE_SHARES 32
 #define POLICE_FLOOD 5000       /* messages a second that are no transport data: more is a flood */
-#define POLICE_LET_THROUGH 5000 /* of them a second, while it lasts */
+#define POLICE_LET_THROUGH 3000 /* of them a second and share, while it lasts */
 #define POLICE_LOOK_NS 100000000u
 #define POLICE_RELAX_MOST 8 /* a flood that pauses is not let in at once */
 
