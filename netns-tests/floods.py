@@ -109,7 +109,7 @@ def build_generator(directory: Path) -> Path:
     return program
 
 
-# What is sent to a forged source reaches somebody who never asked: no answer, and no load on these processors.
+# What goes to a forged source reaches somebody who never asked: no answer, and no load on these processors.
 NOBODY_THERE = """
 table netdev forged {
     chain arriving { type filter hook ingress device eth0 priority 0; ip daddr 10.128.0.0/16 drop; }
@@ -363,7 +363,7 @@ class Kind:
     def joins_within_s(self) -> float:
         """Of an honest newcomer, who tries every 5 s.
 
-        From forged sources a flood takes its share of the cookies as well, and nothing tells a newcomer from it.
+        A flood from forged sources takes its share of the cookies as well: nothing tells a newcomer from it.
         """
         return 60.0 if self.spoofed else 10.0
 
