@@ -2,8 +2,8 @@
 
     h1: a 10.7.0.1 ═ 10.99.0.1 ─── 10.99.0.2 (and .3) ═ 10.7.0.2 b: h2
 
-`a` lives from beginning to end and is measured; `b` is killed now and then. `make soak` runs this for an hour,
-SOAK_MINUTES=n for another time; the gate for two minutes. The faults' order is random, its seed printed.
+`a` lives from beginning to end and is measured; `b` is killed now and then. `make soak` runs this an hour, or
+SOAK_MINUTES; the gate for two minutes. The faults' order is random, its seed printed.
 """
 
 import json
