@@ -90,11 +90,11 @@ class Tunnel:
         return actions
 
     def next_deadline(self) -> Instant | None:
-        """No earlier than this does a peer come due without a packet."""
-        while self._deadlines:
+        """No earlier than this does a peer come due without a packet; it may have nothing to do then."""
+        while self._is_up and self._deadlines:
             moment, number = self._deadlines[0]
             peer = self._peers.get(number)
-            if peer is not None and self._is_up and peer.deadline == moment:
+            if peer is not None and peer.scheduled == moment:
                 return moment
             heapq.heappop(self._deadlines)
         return None
@@ -108,7 +108,7 @@ class Tunnel:
             _, number = heapq.heappop(self._deadlines)
             self._peers[number].scheduled = None
             found.append(number)
-        return list(dict.fromkeys(found))
+        return found
 
     @property
     def identity(self) -> StaticIdentity | None:
@@ -190,11 +190,12 @@ class Tunnel:
         self, number: PeerNumber, seconds: int, now: Instant, wall: WallTime, activity: Activity = IDLE
     ) -> None:
         """Going from off to on sends one keepalive at once."""
-        timers = self._peers[number].timers
-        was_off = timers.persistent_keepalive == 0
-        timers.persistent_keepalive = seconds * SECOND
+        peer = self._peers[number]
+        was_off = peer.timers.persistent_keepalive == 0
+        peer.timers.persistent_keepalive = seconds * SECOND
         if seconds and was_off and self._is_up:
-            self._keepalive(self._peers[number], activity, now, wall)
+            self._keepalive(peer, activity, now, wall)
+            self._reschedule(peer)
 
     def set_rosenpass(self, number: PeerNumber, *, enabled: bool, permissive: bool) -> None:
         """Whether the peer has a Rosenpass key, so an interim slot; `permissive` meets it without one too."""
@@ -232,9 +233,7 @@ class Tunnel:
     def device_down(self) -> None:
         """Wipe every handshake and keypair, drop what is staged, stop all timers. Configuration stays."""
         self._is_up = False
-        self._deadlines.clear()
         for peer in self._peers.values():
-            peer.scheduled = None
             self._forget_handshake(peer)
             peer.timers.reset()
             peer.timers.zero_keys_at = None
@@ -429,6 +428,7 @@ class Tunnel:
         received = self._arithmetic.consume_initiation(claimed, shared)
         if received.timestamp <= peer.greatest_timestamp:
             if self._called_back(peer, received.timestamp, now, wall):
+                self._reschedule(peer)
                 return
             raise ReplayError(
                 f"{peer}: timestamp {received.timestamp.hex()} not newer than the last accepted one,"

@@ -201,6 +201,7 @@ def test_an_authentic_initiation_of_long_ago_makes_a_hybrid_end_call_back_where_
     (action,) = b.receive(hour_ago, NOW + 20 * SECOND)
     assert isinstance(action, SendHandshake)
     assert action.message[0] == 1
+    assert b.tunnel.due_by(Instant(NOW + 21 * SECOND)) == [OTHER]  # to send it again, if it was lost
     resend_ready(b)
     b.refuses(hour_ago, ReplayError, NOW + 34 * SECOND)
 
@@ -660,6 +661,19 @@ def test_what_came_due_while_the_device_was_down_is_due_when_it_is_up() -> None:
     assert a.tunnel.due_by(later) == []
     a.tunnel.device_up(later, WALL, {})
     assert a.tunnel.due_by(later) == [OTHER]
+
+
+def test_a_deadline_that_moved_away_leaves_the_next_one_standing() -> None:
+    a, b = two()
+    for end in (a, b):
+        end.tunnel.set_rosenpass(OTHER, enabled=True, permissive=False)
+    a.tunnel.rosenpass_pending(OTHER, b"o" * 32, NOW)
+    a.receive(response_to(b, a.initiation()))
+    a.tunnel.rosenpass_stale(OTHER)  # takes the follow-up along, which came before all else
+    zeroing = Instant(NOW + 540 * SECOND)
+    while (moment := a.tunnel.next_deadline()) is not None and moment < zeroing:
+        a.tunnel.tick(moment, WALL, dict.fromkeys(a.tunnel.due_by(moment), Activity()))
+    assert a.tunnel.next_deadline() == zeroing
 
 
 def test_an_unknown_number_in_an_event_is_ignored() -> None:
