@@ -44,7 +44,7 @@ class Peer:
         self.last_pq_session: Instant | None = None  # when a session on a Rosenpass key was last confirmed
         self.last_pq_birthdate: Instant | None = None  # when that key was agreed
         self.is_silent = False  # what was sent got no answer, and no handshake has succeeded since
-        self.scheduled: Instant | None = None  # the deadline last put on the Tunnel's heap
+        self.scheduled: Instant | None = None  # the deadline last put on the agenda
         self.mismatches = (
             0  # responses that no key of ours opened, since the last session; anybody may forge them
         )

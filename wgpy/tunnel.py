@@ -10,7 +10,6 @@ edge found worth a look (wgpy.watch).
 Paper: WireGuard §5.4, §6.
 """
 
-import heapq
 from collections.abc import Mapping
 
 from wgpy import crypto, messages, noise, tai64n
@@ -26,6 +25,7 @@ from wgpy.actions import (
     SessionStands,
     StopSending,
 )
+from wgpy.agenda import Agenda
 from wgpy.constants import Timings
 from wgpy.crypto import Buffer, RandomBytes
 from wgpy.errors import AuthenticationError, ReplayError, StateError, UnknownPeer
@@ -47,9 +47,6 @@ from wgpy.noise import Arithmetic, StaticIdentity, TransportKeys
 from wgpy.peer import Peer
 from wgpy.psk_ring import Slot, netbird_seed
 from wgpy.timers import IDLE, Activity, Due, due
-
-STALE_FACTOR = 4  # entries of the heap of deadlines for each peer ...
-STALE_LEAST = 256  # ... and these, before the stale ones are thrown out
 
 
 class Tunnel:
@@ -79,7 +76,7 @@ class Tunnel:
         self._by_key: dict[PublicKey, Peer] = {}
         self._handshakes: dict[int, Peer] = {}  # sender index of an outstanding initiation
         self._cookie_waiters: dict[int, Peer] = {}  # sender index of the last message sent
-        self._deadlines: list[tuple[Instant, PeerNumber]] = []  # heap; entries are checked when popped
+        self._agenda = Agenda(self._peers)
         self._actions: list[Action] = []
 
     # -- what the edge asks
@@ -91,24 +88,11 @@ class Tunnel:
 
     def next_deadline(self) -> Instant | None:
         """No earlier than this does a peer come due without a packet; it may have nothing to do then."""
-        while self._is_up and self._deadlines:
-            moment, number = self._deadlines[0]
-            peer = self._peers.get(number)
-            if peer is not None and peer.scheduled == moment:
-                return moment
-            heapq.heappop(self._deadlines)
-        return None
+        return self._agenda.next() if self._is_up else None
 
     def due_by(self, now: Instant) -> list[PeerNumber]:
         """The peers whose own deadline has come; each is to be ticked now."""
-        found: list[PeerNumber] = []
-        while self._deadlines and self._deadlines[0][0] <= now:
-            if (moment := self.next_deadline()) is None or moment > now:
-                break
-            _, number = heapq.heappop(self._deadlines)
-            self._peers[number].scheduled = None
-            found.append(number)
-        return found
+        return self._agenda.take_due(now) if self._is_up else []
 
     @property
     def identity(self) -> StaticIdentity | None:
@@ -184,7 +168,7 @@ class Tunnel:
         peer = self._peers[number]
         if peer.ring.configure(key, now) and (activity.has_session(now, self.timings) or activity.staged):
             self._initiate(peer, now, wall, is_forced=True)
-        self._reschedule(peer)
+        self._agenda.note(peer)
 
     def set_persistent_keepalive(
         self, number: PeerNumber, seconds: int, now: Instant, wall: WallTime, activity: Activity = IDLE
@@ -195,7 +179,7 @@ class Tunnel:
         peer.timers.persistent_keepalive = seconds * SECOND
         if seconds and was_off and self._is_up:
             self._keepalive(peer, activity, now, wall)
-            self._reschedule(peer)
+            self._agenda.note(peer)
 
     def set_rosenpass(self, number: PeerNumber, *, enabled: bool, permissive: bool) -> None:
         """Whether the peer has a Rosenpass key, so an interim slot; `permissive` meets it without one too."""
@@ -207,7 +191,7 @@ class Tunnel:
             seed = netbird_seed(self._identity.public_key, peer.public_key)
             peer.ring.enable_rosenpass(seed, plain_fallback=permissive)
         peer.is_permissive = permissive
-        self._reschedule(peer)
+        self._agenda.note(peer)
 
     def device_up(self, now: Instant, wall: WallTime, activity: Mapping[PeerNumber, Activity]) -> None:
         """Start every peer: what is staged goes out, and a keepalive where one is configured."""
@@ -228,7 +212,7 @@ class Tunnel:
             self._act(Flush(number, keepalive=False))
         elif activity.staged or peer.has_rosenpass:
             self._initiate(peer, now, wall)
-        self._reschedule(peer)
+        self._agenda.note(peer)
 
     def device_down(self) -> None:
         """Wipe every handshake and keypair, drop what is staged, stop all timers. Configuration stays."""
@@ -245,7 +229,7 @@ class Tunnel:
     def rosenpass_pending(self, number: PeerNumber, osk: Buffer, now: Instant) -> None:
         """Our run as initiator has a key that the other end may not have yet."""
         self._peers[number].ring.pending(osk, now)
-        self._reschedule(self._peers[number])
+        self._agenda.note(self._peers[number])
 
     def rosenpass_confirmed(self, number: PeerNumber, osk: Buffer, now: Instant, wall: WallTime) -> None:
         """Both ends have this key. Where it falls to us, a handshake follows at once."""
@@ -253,7 +237,7 @@ class Tunnel:
         peer.ring.confirmed(osk, now)
         if peer.ring.follow_up_at == now:
             self._follow_up(peer, now, wall)
-        self._reschedule(peer)
+        self._agenda.note(peer)
 
     def rosenpass_stale(self, number: PeerNumber) -> None:
         """No renewal came in time."""
@@ -293,7 +277,7 @@ class Tunnel:
             peer.timers.attempts = 0  # somebody still wants it: do not give up
             return
         self._initiate(peer, now, wall)
-        self._reschedule(peer)
+        self._agenda.note(peer)
 
     def session_confirmed(self, number: PeerNumber, index: int, now: Instant, wall: WallTime) -> None:
         """The initiator has used the keypair that our response made."""
@@ -302,7 +286,7 @@ class Tunnel:
             return
         self._handshake_complete(peer, slot, now, wall)
         self._act(Flush(number, keepalive=False))
-        self._reschedule(peer)
+        self._agenda.note(peer)
 
     def tick(self, now: Instant, wall: WallTime, activity: Mapping[PeerNumber, Activity]) -> None:
         """Do what has come due for these peers."""
@@ -312,7 +296,7 @@ class Tunnel:
             peer = self._peers.get(number)
             if peer is not None:
                 self._tick_peer(peer, stamps, now, wall)
-                self._reschedule(peer)
+                self._agenda.note(peer)
 
     def _tick_peer(self, peer: Peer, activity: Activity, now: Instant, wall: WallTime) -> None:
         peer.ring.expire(now)
@@ -428,7 +412,7 @@ class Tunnel:
         received = self._arithmetic.consume_initiation(claimed, shared)
         if received.timestamp <= peer.greatest_timestamp:
             if self._called_back(peer, received.timestamp, now, wall):
-                self._reschedule(peer)
+                self._agenda.note(peer)
                 return
             raise ReplayError(
                 f"{peer}: timestamp {received.timestamp.hex()} not newer than the last accepted one,"
@@ -474,7 +458,7 @@ class Tunnel:
         self._install(peer, keys, slot, now, is_initiator=False)
         peer.timers.response_sent(now)
         self._send(peer, response.pack(), index, now)
-        self._reschedule(peer)
+        self._agenda.note(peer)
 
     def _receive_response(
         self, message: Response, source: Endpoint, length: int, now: Instant, wall: WallTime
@@ -499,7 +483,7 @@ class Tunnel:
         self._handshake_complete(peer, slots[position], now, wall)
         # The first packet is the key confirmation: without it the responder may not use the session.
         self._act(Flush(peer.number, keepalive=True))
-        self._reschedule(peer)
+        self._agenda.note(peer)
 
     def _receive_cookie_reply(self, message: CookieReply, now: Instant) -> None:
         peer = self._cookie_waiters.get(message.receiver_index)
@@ -555,21 +539,6 @@ class Tunnel:
     def _refresh_seed(self, peer: Peer) -> None:
         if peer.has_rosenpass:
             self.set_rosenpass(peer.number, enabled=True, permissive=peer.is_permissive)
-
-    def _reschedule(self, peer: Peer) -> None:
-        moment = peer.deadline
-        if moment is not None and moment != peer.scheduled:
-            peer.scheduled = moment
-            heapq.heappush(self._deadlines, (moment, peer.number))
-            if len(self._deadlines) > STALE_FACTOR * len(self._peers) + STALE_LEAST:
-                self._drop_stale_deadlines()
-
-    def _drop_stale_deadlines(self) -> None:
-        """An entry outlives its peer and its reason until its time comes, 540 s for a session's end."""
-        self._deadlines = [
-            (peer.scheduled, peer.number) for peer in self._peers.values() if peer.scheduled is not None
-        ]
-        heapq.heapify(self._deadlines)
 
     def _jitter(self) -> int:
         return int.from_bytes(self._random(4)) % (self.timings.jitter + 1)

@@ -334,12 +334,12 @@ def test_peers_that_come_and_go_leave_no_deadlines_behind() -> None:
         end.know(other)
         end.tunnel.set_persistent_keepalive(OTHER, 25, Instant(NOW + number), WALL)
         end.tunnel.remove_peer(OTHER)
-    assert len(end.tunnel._deadlines) < 300
+    assert len(end.tunnel._agenda) < 300
     world, a, _ = pair()
     a.send(OTHER, b"x")
     world.run(10 * SECOND)
     deadline = a.tunnel.next_deadline()
-    a.tunnel._drop_stale_deadlines()
+    a.tunnel._agenda.drop_stale()
     assert deadline is not None
     assert a.tunnel.next_deadline() == deadline
 
