@@ -13,7 +13,18 @@ EFFECTS = {
 }
 PURE = {
     *("actions", "model", "errors", "constants", "messages", "crypto", "tai64n", "noise", "cookie", "index"),
-    *("noise_native", "timers", "agenda", "psk_ring", "peer", "tunnel", "watch", "quantum", "report"),
+    *(
+        "noise_native",
+        "timers",
+        "agenda",
+        "handshakes",
+        "psk_ring",
+        "peer",
+        "tunnel",
+        "watch",
+        "quantum",
+        "report",
+    ),
     *(
         "uapi",
         "uapi_ask",
