@@ -2,7 +2,8 @@
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from ipaddress import ip_interface, ip_network
 from pathlib import Path
 from typing import assert_never
@@ -60,14 +61,8 @@ class Host:
         """
         if not (isinstance(step, SetSysctl) and step.former == step.value):
             say(step)
-        try:
+        with _told():
             self._do(step)
-        except PermissionError as error:
-            raise PermissionMissing(
-                f"{_words(error)}; CAP_NET_ADMIN is needed in this network namespace"
-            ) from error
-        except OSError as error:
-            raise WgpyError(_words(error)) from error
 
     def _do(self, step: Step) -> None:
         match step:
@@ -104,14 +99,8 @@ class Host:
         Raises:
             WgpyError: it cannot be undone; it may be tried again.
         """
-        try:
+        with _told():
             self._undo(step)
-        except PermissionError as error:
-            raise PermissionMissing(
-                f"{_words(error)}; CAP_NET_ADMIN is needed in this network namespace"
-            ) from error
-        except OSError as error:
-            raise WgpyError(_words(error)) from error
 
     def _undo(self, step: Step) -> None:
         match step:
@@ -246,6 +235,19 @@ def _undo_iptables(step: LoadIptables) -> None:
         except WgpyError as error:
             if "does a matching rule exist" not in str(error) and "No chain/target/match" not in str(error):
                 warn(error)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """The host's refusal as one for the person."""
+    try:
+        yield
+    except PermissionError as error:
+        raise PermissionMissing(
+            f"{_words(error)}; CAP_NET_ADMIN is needed in this network namespace"
+        ) from error
+    except OSError as error:
+        raise WgpyError(_words(error)) from error
 
 
 def _words(error: OSError) -> str:
