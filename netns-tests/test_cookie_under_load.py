@@ -8,24 +8,22 @@ Every message of the flood carries a right mac1 (the public key is known), so on
 
 import base64
 import socket
-import threading
 from contextlib import suppress
 from itertools import cycle
 from types import TracebackType
-from typing import Self
 
 import pytest
 from capture import Capture
 from handmade import COOKIE_REPLY, INITIATION, RESPONSE, HandmadePeer, junk_initiation
 from lab import LabError, Namespace, wait_until
-from traffic import Echo, Numbered
+from traffic import Background, Echo, Numbered
 from tunnel import tunnel
 from wgpeer import PORT, BoringtunPeer, Peer
 
 FLOODER, FLOODER6 = "10.99.0.66", "fd99::66"
 
 
-class Flood:
+class Flood(Background):
     """Initiations with right mac1 and nothing else, at most `per_second`: the lab has two cores for all."""
 
     def __init__(
@@ -40,17 +38,10 @@ class Flood:
         self._pause = len(self._messages) / 10 / per_second
         self.sent = 0
 
-    def __enter__(self) -> Self:
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-        return self
-
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._ended.set()
-        self._thread.join()
+        super().__exit__(kind, error, trace)
         self.socket.close()
 
     def _run(self) -> None:

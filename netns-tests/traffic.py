@@ -18,8 +18,8 @@ def _family(address: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
-class _Background:
-    """A thread that runs `_step` until the context ends."""
+class Background:
+    """A thread that runs `_step` again and again, until the context ends."""
 
     def __enter__(self) -> Self:
         self._ended = threading.Event()
@@ -41,7 +41,7 @@ class _Background:
         raise NotImplementedError
 
 
-class Echo(_Background):
+class Echo(Background):
     """Sends every UDP datagram back; remembers what came in `heard`."""
 
     def __init__(self, host: Namespace, address: str, port: int = ECHO_PORT) -> None:
@@ -66,7 +66,7 @@ class Echo(_Background):
         self._socket.close()
 
 
-class Numbered(_Background):
+class Numbered(Background):
     """Numbered datagrams at a steady rate to an echo server; knows which came back and when."""
 
     def __init__(
