@@ -5,6 +5,7 @@
 #include <valgrind/callgrind.h>
 
 #include "coalesce.h"
+#include "loop.h"
 #include "packets.h"
 #include "plane.h"
 #include "split.h"
@@ -159,6 +160,34 @@ static void count_index(uint32_t peers, const char *name)
     index_clear(&table);
 }
 
+/* Whether a packet is one of our own: asked of every datagram that comes out of the TUN from our port. */
+static void look_up_endpoints(const struct dp *dp)
+{
+    for (uint32_t i = 0; i < PEERS; i++)
+        sink += is_endpoint(dp, &addresses[i]);
+}
+
+static void count_endpoints(uint32_t peers, const char *name)
+{
+    static struct dp dp = {.endpoint_hash_key = {0x9e3779b97f4a7c15, 0xbf58476d1ce4e5b9, 0x94d049bb133111eb}};
+    struct peer *all = calloc(peers, sizeof(*all));
+    uint64_t random = 11;
+    dp.endpoints = calloc(ENDPOINT_BUCKETS, sizeof(struct peer *));
+    CHECK(all && dp.endpoints);
+    for (uint32_t i = 0; i < PEERS; i++) {
+        addresses[i] = (struct dp_address){.family = AF_INET, .port = (uint16_t)draw(&random)};
+        draw_bytes(&random, addresses[i].ip, 4);
+    }
+    for (uint32_t i = 0; i < peers; i++) {
+        all[i].endpoint.remote = (struct dp_address){.family = AF_INET, .port = (uint16_t)draw(&random)};
+        draw_bytes(&random, all[i].endpoint.remote.ip, 4);
+        endpoint_link(&dp, &all[i]);
+    }
+    COUNT(name, PEERS, (void)0, look_up_endpoints(&dp));
+    free(dp.endpoints);
+    free(all);
+}
+
 static void drain_all(void)
 {
     while (recv(plane.tun, frame, sizeof frame, MSG_DONTWAIT) >= 0)
@@ -218,6 +247,8 @@ int main(void)
     count_allowed_ips(PEERS, "allowed IPs, IPv4, 10000 peers", "allowed IPs, IPv6, 10000 peers");
     count_index(1, "receiver index, 1 peer");
     count_index(PEERS, "receiver index, 10000 peers");
+    count_endpoints(1, "endpoint of a peer, 1 peer");
+    count_endpoints(PEERS, "endpoint of a peer, 10000 peers");
     count_workers();
     return 0;
 }

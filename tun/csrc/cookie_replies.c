@@ -87,7 +87,7 @@ void cookie_replies_add(struct dp *dp, uint32_t worker, const uint8_t *message, 
                         const struct dp_endpoint *source, uint64_t now_ns)
 {
     struct cookie_replies *replies = dp->pairs[worker].replies;
-    bool is_peer = may_be_endpoint(dp, &source->remote);
+    bool is_peer = is_endpoint(dp, &source->remote);
 
     struct reply *reply = &replies->waiting[replies->count];
 

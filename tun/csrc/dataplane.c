@@ -206,10 +206,10 @@ static int allocate(struct dp *dp)
     dp->peers = calloc(max_peers, sizeof(*dp->peers));
     dp->free_numbers = calloc(max_peers, sizeof(*dp->free_numbers));
     dp->allowed_ips = allowedips_new(max_peers);
-    dp->endpoint_filter = calloc(LOOP_FILTER_SIZE, sizeof(*dp->endpoint_filter));
+    dp->endpoints = calloc(ENDPOINT_BUCKETS, sizeof(struct peer *));
     dp->ratelimiter = ratelimiter_new();
     dp->reply_rate = ratelimiter_new();
-    if (!dp->records || !dp->peers || !dp->free_numbers || !dp->allowed_ips || !dp->endpoint_filter ||
+    if (!dp->records || !dp->peers || !dp->free_numbers || !dp->allowed_ips || !dp->endpoints ||
         !dp->ratelimiter || !dp->reply_rate)
         return -ENOMEM;
     for (uint32_t worker = 0; worker < dp->config.workers && !result; worker++)
@@ -330,7 +330,7 @@ void dp_free(struct dp *dp)
         munmap(dp->records, dp->config.max_peers * sizeof(struct dp_record));
     free(dp->peers);
     free(dp->free_numbers);
-    free(dp->endpoint_filter);
+    free(dp->endpoints);
     pthread_rwlock_destroy(&dp->lock);
     free(dp);
 }

@@ -119,7 +119,7 @@ struct dp {
     atomic_bool is_stopped;        /* [atomic] */
     uint64_t drops[DP_DROP_COUNT]; /* [atomic] relaxed add */
     struct dp_record *records;     /* [const] pointer; the mapping costs nothing until touched */
-    uint64_t endpoint_hash_key[6]; /* [const] of endpoint_filter: for a port and four words */
+    uint64_t endpoint_hash_key[6]; /* [const] of endpoints: for a port and four words */
     struct events events;          /* its own lock */
 
     pthread_rwlock_t lock;
@@ -131,7 +131,7 @@ struct dp {
     struct allowedips *allowed_ips;  /* [cfg] */
     struct index_table indices;      /* [cfg] */
     struct udp_sockets sockets;      /* [cfg] */
-    uint16_t *endpoint_filter;       /* [cfg] how many peers' endpoints fall on each hash: see loop.h */
+    struct peer **endpoints;         /* [cfg] by hash: see loop.h */
     bool has_identity;               /* [cfg] */
     _Atomic size_t staged_bytes;     /* [atomic] relaxed */
     struct ratelimiter *ratelimiter; /* its own lock; of sources that proved themselves by a cookie */

@@ -3,7 +3,7 @@
 #include <string.h>
 
 /* Multiply-add-shift with random keys: who knows an endpoint cannot find others with its hash. */
-static uint32_t hash_of(const struct dp *dp, const struct dp_address *remote)
+static struct peer **bucket_of(const struct dp *dp, const struct dp_address *remote)
 {
     const uint64_t *key = dp->endpoint_hash_key;
     uint64_t hash = key[0] + key[1] * remote->port;
@@ -14,49 +14,44 @@ static uint32_t hash_of(const struct dp *dp, const struct dp_address *remote)
         memcpy(&word, remote->ip + 4 * i, 4);
         hash += key[2 + i] * word;
     }
-    return (uint32_t)(hash >> (64 - LOOP_FILTER_BITS));
+    return &dp->endpoints[hash >> (64 - ENDPOINT_BUCKET_BITS)];
 }
 
-/* A counter that reached its end stays there: then it only costs a walk. */
-void loop_filter_add(struct dp *dp, const struct dp_address *remote)
+void endpoint_link(struct dp *dp, struct peer *peer)
 {
-    uint16_t *counter = &dp->endpoint_filter[hash_of(dp, remote)];
+    struct peer **bucket = bucket_of(dp, &peer->endpoint.remote);
 
-    if (remote->family && *counter < UINT16_MAX)
-        ++*counter;
+    if (!peer->endpoint.remote.family)
+        return;
+    peer->endpoint_next = *bucket;
+    *bucket = peer;
 }
 
-void loop_filter_remove(struct dp *dp, const struct dp_address *remote)
+void endpoint_unlink(struct dp *dp, struct peer *peer)
 {
-    uint16_t *counter = &dp->endpoint_filter[hash_of(dp, remote)];
+    struct peer **at = bucket_of(dp, &peer->endpoint.remote);
 
-    if (remote->family && *counter && *counter < UINT16_MAX)
-        --*counter;
+    while (*at && *at != peer)
+        at = &(*at)->endpoint_next;
+    if (*at)
+        *at = peer->endpoint_next;
 }
 
-bool may_be_endpoint(const struct dp *dp, const struct dp_address *address)
-{
-    return dp->endpoint_filter[hash_of(dp, address)] != 0;
-}
-
-static bool is_endpoint(struct dp *dp, const struct dp_address *address)
+bool is_endpoint(const struct dp *dp, const struct dp_address *address)
 {
     size_t length = address->family == AF_INET ? 4 : 16;
 
-    if (!may_be_endpoint(dp, address))
-        return false;
-    for (uint32_t number = 0; number < dp->unused_number; number++) {
-        const struct peer *peer = dp->peers[number];
+    for (const struct peer *peer = *bucket_of(dp, address); peer; peer = peer->endpoint_next) {
+        const struct dp_address *remote = &peer->endpoint.remote;
 
-        if (peer && peer->endpoint.remote.family == address->family &&
-            peer->endpoint.remote.port == address->port &&
-            !memcmp(peer->endpoint.remote.ip, address->ip, length))
+        if (remote->family == address->family && remote->port == address->port &&
+            !memcmp(remote->ip, address->ip, length))
             return true;
     }
     return false;
 }
 
-bool is_loop(struct dp *dp, const struct inner *inner)
+bool is_loop(const struct dp *dp, const struct inner *inner)
 {
     bool v4 = inner->version == 4;
     const struct udp_socket *sock = v4 ? &dp->sockets.pairs[0].v4 : &dp->sockets.pairs[0].v6;

@@ -40,7 +40,7 @@ void peer_destroy(struct dp *dp, struct peer *peer)
     if (peer->handshakes)
         index_release_peer(&dp->indices, peer->number);
     peer_drop_staged(dp, peer);
-    loop_filter_remove(dp, &peer->endpoint.remote);
+    endpoint_unlink(dp, peer);
     for (uint32_t worker = 0; worker < dp->config.workers; worker++)
         if (peer->lanes[worker].flush)
             flush_forget(dp, peer, worker);
@@ -116,9 +116,9 @@ void peer_stop_sending(struct dp *dp, struct peer *peer)
 
 void peer_set_endpoint(struct dp *dp, struct peer *peer, const struct dp_endpoint *endpoint)
 {
-    loop_filter_remove(dp, &peer->endpoint.remote);
-    loop_filter_add(dp, &endpoint->remote);
+    endpoint_unlink(dp, peer);
     peer->endpoint = *endpoint;
+    endpoint_link(dp, peer);
     peer->endpoint_ns = 0;
     atomic_store_explicit(&peer->segments_refused, false, memory_order_relaxed);
 }

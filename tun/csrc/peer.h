@@ -27,6 +27,7 @@ struct peer {
     struct dp_record *record;     /* accessed with record_* below */
     struct dp_endpoint endpoint;  /* [cfg] */
     uint64_t endpoint_ns;         /* [cfg] the burst that found it; 0 = it was set */
+    struct peer *endpoint_next;   /* [cfg] another of its bucket: see loop.h */
     struct dp_gate gate;          /* [cfg] */
     bool gate_is_open;            /* [cfg] the common case in one look */
     struct keypair_slots slots;   /* [cfg] */
