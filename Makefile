@@ -113,7 +113,8 @@ fuzz-c:
 
 fuzz-python:
 	@set -e; for name in $$($(BIN)/python tests/fuzz/run.py --names); do \
-	    $(BIN)/python tests/fuzz/run.py $$name $$(($(FUZZ_MINUTES) * 60 / 14)); done
+	    $(BIN)/python tests/fuzz/run.py $$name $$(($(FUZZ_MINUTES) * 60 / 14)) || \
+	        { echo "FAILED $$name"; tail -30 build/fuzz/$$name.log; exit 1; }; done
 
 fuzz-coverage:
 	$(MAKE) -s -C tests/c -f coverage.mk

@@ -107,6 +107,21 @@ def test_root_without_a_user_keeps_what_a_running_device_may_be_asked_for(
     wait_until(lambda: quick.processes() == [], 10, lambda: f"{quick.processes()} to end")
 
 
+@pytest.mark.parametrize("more", ["", "User = nobody\n"], ids=["root", "nobody"])
+def test_its_memory_is_locked_and_nobody_else_may_look_into_it(
+    quick: QuickHost, hosts: tuple[Namespace, Namespace], more: str
+) -> None:
+    path = quick.write(text(gateway(hosts[1]), more))
+    quick.up(path)
+    wait_until(lambda: filtered(quick), 5, "every thread's system calls to be filtered")
+    process = statuses(quick)[0]
+    locked, size = (int(process[name].split()[0]) for name in ("VmLck", "VmSize"))
+    assert locked > size // 2, f"{locked} of {size} KiB"
+    # what is not dumpable belongs to root in /proc, whoever runs it
+    assert quick.host.run("stat", "-c", "%u", f"/proc/{quick.device_pid()}/environ").strip() == "0"
+    quick.down(path)
+
+
 def test_sandbox_can_be_switched_off(quick: QuickHost, hosts: tuple[Namespace, Namespace]) -> None:
     path = quick.write(text(gateway(hosts[1])))
     quick.up(path, WGPY_SANDBOX="off")

@@ -30,6 +30,9 @@ def dictionary(words: tuple[bytes, ...], path: Path) -> list[str]:
 def fuzz(name: str, seconds: int) -> None:
     import atheris
 
+    FOUND.mkdir(parents=True, exist_ok=True)
+    log = (FOUND / f"{name}.log").open("w")
+    os.dup2(log.fileno(), 2)  # atheris and libFuzzer are talkative
     with atheris.instrument_imports(include=["wgpy", "rosenpass", "json", "tomllib", "ipaddress"]):
         from support.fuzz_targets import TARGETS
     target = TARGETS[name]
@@ -47,8 +50,6 @@ def fuzz(name: str, seconds: int) -> None:
         f"-artifact_prefix={FOUND / name}.fail-",
         *dictionary(target.words, FOUND / f"{name}.dict"),
     ]
-    log = (FOUND / f"{name}.log").open("w")
-    os.dup2(log.fileno(), 2)  # libFuzzer is talkative
     sys.stdout.write(f"fuzz {name}: {seconds} s\n")
     sys.stdout.flush()
     atheris.Setup([sys.argv[0], *options, *map(str, (found, seeds, CORPUS / name))], target.run)
