@@ -16,6 +16,7 @@ Digest: section 17.
 """
 
 import asyncio
+import gc
 import logging
 import os
 import resource
@@ -140,6 +141,7 @@ class Daemon:
             server = UapiServer(device, listener, socket_path(name), self._ended.set)
             device.start()
             await server.start()
+            gc.freeze()  # modules stay: going through them all, as a flood's garbage would cause, takes 20 ms
             try:
                 self._listen_to_signals()
                 if self._handover.setup_fd is None:
