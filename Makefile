@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 
 APT_BUILD := gcc make pkg-config libc6-dev python3-dev python3-venv libssl-dev
 APT_RUN := libseccomp2 wireguard-tools iproute2 iperf3 nftables iputils-ping procps tcpdump
-APT_TEST := wireguard-go ethtool conntrack faketime podman crun iptables
+APT_TEST := wireguard-go ethtool conntrack podman crun iptables
 APT_PEERS := cmake clang libclang-dev libsodium-dev
 APT_X86 := libipsec-mb-dev
 APT_CHECK := clang libclang-rt-dev clang-tidy valgrind

@@ -3,12 +3,9 @@
 The traffic is numbered datagrams both ways in both IP versions, sent from before there is a tunnel.
 """
 
-import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 from capture import Capture
 from hybrid import End
@@ -24,26 +21,7 @@ table inet cut {
 }
 """
 HEAL_S = 15.0
-FAKETIME = [Path(p) for p in Path("/usr/lib").glob("*/faketime/libfaketime.so.1")]
 Streams = list[Numbered]
-
-
-class FakeClock:
-    """The wall clock of the devices started with its environment; their monotonic clocks stay true."""
-
-    def __init__(self, directory: Path) -> None:
-        self._offset = directory / "offset"
-        self.set(0)
-        self.environment = {
-            "WGPY_USERSPACE_IMPLEMENTATION": f"env LD_PRELOAD={FAKETIME[0]}"
-            f" FAKETIME_TIMESTAMP_FILE={self._offset} FAKETIME_NO_CACHE=1 FAKETIME_DONT_FAKE_MONOTONIC=1"
-            f" DONT_FAKE_MONOTONIC=1 WGPY_READS={tempfile.gettempdir()} {sys.executable} -P -m wgpy.daemon"
-        }
-
-    def set(self, seconds: int) -> None:
-        """So far from the true time, from now on."""
-        self._offset.with_suffix(".new").write_text(f"{seconds:+d}s\n")
-        self._offset.with_suffix(".new").rename(self._offset)
 
 
 def cut(end: End) -> None:

@@ -19,9 +19,7 @@ from pathlib import Path
 import pytest
 from hybrid import FAST_ROTATION, End, hybrid, key_pair, up_together, wait_for_rotations, wait_for_yes
 from hybrid_story import (
-    FAKETIME,
     HEAL_S,
-    FakeClock,
     Streams,
     cut,
     flows,
@@ -33,6 +31,7 @@ from hybrid_story import (
 )
 from lab import wait_until
 from relay import ARRIVES, LOST, Delays, Passing, Relay
+from wall_clock import WallClock
 from wgpeer import PORT
 
 RELAY_PORT = 5000
@@ -199,9 +198,7 @@ def test_the_network_gone_for_ten_minutes(tmp_path: Path, how: str) -> None:
 
 
 def test_the_wall_clock_stepped_by_a_year(tmp_path: Path) -> None:
-    if not FAKETIME:
-        pytest.skip("needs libfaketime (apt install faketime)")
-    clock = FakeClock(tmp_path)
+    clock = WallClock(tmp_path)
     with standing(tmp_path, {**FAST_ROTATION, **clock.environment}) as (a, _, streams):
         for step in (YEAR, 0, -YEAR):
             clock.set(step)

@@ -12,18 +12,17 @@ from pathlib import Path
 import pytest
 from hub import address, hub_and_peers
 from hybrid import FAST_ROTATION, hybrid, up_together, wait_for_rotations, wait_for_yes
-from hybrid_story import FAKETIME, FakeClock, flows, nothing_leaks, traffic
+from hybrid_story import flows, nothing_leaks, traffic
 from lab import Namespace
 from traffic import Numbered
+from wall_clock import WallClock
 
 DAY = 86_400
 
 
 def test_restored_to_the_files_and_the_clock_of_a_day_ago(tmp_path: Path) -> None:
     """h1: a 10.7.0.1, fd07::1 ═ 10.99.0.1 ─── 10.99.0.2 ═ 10.7.0.2, fd07::2 b: h2."""
-    if not FAKETIME:
-        pytest.skip("needs libfaketime (apt install faketime)")
-    clock = FakeClock(tmp_path)
+    clock = WallClock(tmp_path)
     with hybrid(tmp_path, environment=FAST_ROTATION) as (a, b), nothing_leaks(a, b), traffic(a, b) as streams:
         a.quick.environment = {**a.quick.environment, **clock.environment}
         up_together(a, b)

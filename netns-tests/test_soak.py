@@ -10,8 +10,6 @@ import json
 import os
 import random
 import statistics
-import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,15 +17,14 @@ from pathlib import Path
 
 import pytest
 from hybrid import INTERFACE, End, hybrid, up_together, wait_for_yes
-from hybrid_story import cut, mend
+from hybrid_story import HEAL_S, cut, mend
 from lab import wait_until
+from wall_clock import WallClock
 
 MINUTES = float(os.environ.get("WGPY_SOAK_MINUTES", "2"))
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(MINUTES * 60 + 240)]
 SEED = int(os.environ.get("WGPY_SOAK_SEED", str(time.time_ns() % 1_000_000)))
-HEALED_WITHIN_S = 30.0
 REST_S = 5.0 if MINUTES >= 5 else 0.0  # of a round, for renewals that nothing disturbs
-FAKETIME = [Path(p) for p in Path("/usr/lib").glob("*/faketime/libfaketime.so.1")]
 SHORTENED = {
     "WGPY_TIMINGS": "rekey_after_time=4,reject_after_time=12,rekey_timeout=1.5,keepalive_timeout=2",
     "WGPY_ROSENPASS_TIMERS": "rekey_after_responder=3,rekey_after_initiator=3.5,overdue=3,reject_after=30",
@@ -56,7 +53,7 @@ class Sample:
 class Story:
     """Two ends and what befalls them. Each fault is over when its method returns; the healing is timed."""
 
-    def __init__(self, a: End, b: End, clock: Path, chance: random.Random) -> None:
+    def __init__(self, a: End, b: End, clock: WallClock, chance: random.Random) -> None:
         self.a, self.b, self._clock, self._chance = a, b, clock, chance
         self.faults: list[Callable[[], None]] = [
             *(self.loss, self.cut_cable, self.kill_and_restart, self.interface_down_and_up),
@@ -85,9 +82,7 @@ class Story:
         end.host.ip(f"route replace {(self.b if end is self.a else self.a).address4}/32 dev {INTERFACE}")
 
     def clock_step(self) -> None:
-        offset = self._chance.choice((-86_400, -60, 0, 60, 86_400))
-        self._clock.with_suffix(".new").write_text(f"{offset:+d}s\n")
-        self._clock.with_suffix(".new").rename(self._clock)
+        self._clock.set(self._chance.choice((-86_400, -60, 0, 60, 86_400)))
 
     def roam(self) -> None:
         host = self.b.host
@@ -99,7 +94,7 @@ class Story:
     def round(self, fault: Callable[[], None], start: float, pid: int) -> Sample:
         fault()
         broken = time.monotonic()
-        wait_until(self._flows, HEALED_WITHIN_S, lambda: f"traffic after {fault.__name__} (seed {SEED})")
+        wait_until(self._flows, HEAL_S, lambda: f"traffic after {fault.__name__} (seed {SEED})")
         healed = time.monotonic() - broken
         rate = self._rate()
         status = Path(f"/proc/{pid}/status").read_text()
@@ -129,9 +124,8 @@ class Story:
 
 def test_nothing_grows_and_nothing_slows_down(tmp_path: Path) -> None:
     chance = random.Random(SEED)
-    clock = tmp_path / "offset"
-    clock.write_text("+0s\n")
-    with hybrid(tmp_path, environment=SHORTENED | shifted(clock)) as (a, b):
+    clock = WallClock(tmp_path)
+    with hybrid(tmp_path, environment=SHORTENED | clock.environment) as (a, b):
         story = Story(a, b, clock, chance)
         up_together(a, b)
         wait_for_yes(a, b)
@@ -153,22 +147,6 @@ def test_nothing_grows_and_nothing_slows_down(tmp_path: Path) -> None:
 
 def no_fault() -> None:
     """The first round."""
-
-
-def shifted(clock: Path) -> dict[str, str]:
-    """Environment for `wgpy up` whose device process has its wall clock moved by what the file says."""
-    if not FAKETIME:
-        pytest.skip("needs libfaketime (apt install faketime)")
-    settings = {
-        "LD_PRELOAD": str(FAKETIME[0]),
-        "FAKETIME_TIMESTAMP_FILE": str(clock),
-        "FAKETIME_CACHE_DURATION": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        "DONT_FAKE_MONOTONIC": "1",
-        "WGPY_READS": tempfile.gettempdir(),
-    }
-    words = " ".join(f"{name}={value}" for name, value in settings.items())
-    return {"WGPY_USERSPACE_IMPLEMENTATION": f"env {words} {sys.executable} -P -m wgpy.daemon"}
 
 
 def line(sample: Sample) -> str:
