@@ -7,11 +7,10 @@
  * First with one pair of workers, then with three, half the time each. WGPY_RACE_SECONDS says for how long
  * (4); `make races` takes a minute of it under the thread sanitizer.
  */
-#include <openssl/core_names.h>
-#include <openssl/evp.h>
 #include <pthread.h>
 #include <time.h>
 
+#include "mac1.h"
 #include "plane.h"
 
 #define REMOTES 3 /* addresses the stable peer roams between */
@@ -109,22 +108,6 @@ static size_t seal_as_peer(uint8_t *message)
     memcpy(packet + 12, "\x0a\x00\x00\x02\x0a\x00\x01\x01", 8);
     memset(sender.keys.receive_key, 2, sizeof sender.keys.receive_key);
     return make_data(&sender, atomic_fetch_add(&counter, 1), packet, sizeof packet, message);
-}
-
-static void make_initiation(void)
-{
-    uint8_t input[8 + DP_KEY_LEN] = "mac1----", key[DP_KEY_LEN];
-    size_t size = MAC_LEN, written = 0;
-    OSSL_PARAM params[] = {OSSL_PARAM_construct_size_t(OSSL_MAC_PARAM_SIZE, &size),
-                           OSSL_PARAM_construct_end()};
-    EVP_MAC *algorithm = EVP_MAC_fetch(NULL, "BLAKE2SMAC", NULL);
-    EVP_MAC_CTX *mac = EVP_MAC_CTX_new(algorithm);
-    memcpy(input + 8, public_key, DP_KEY_LEN);
-    CHECK(EVP_Digest(input, sizeof input, key, NULL, EVP_blake2s256(), NULL));
-    CHECK(EVP_MAC_init(mac, key, sizeof key, params) && EVP_MAC_update(mac, initiation, 116) &&
-          EVP_MAC_final(mac, initiation + 116, &written, MAC_LEN));
-    EVP_MAC_CTX_free(mac);
-    EVP_MAC_free(algorithm);
 }
 
 /* The network's side: the stable peer from one address after the other, and strangers. */
@@ -290,7 +273,7 @@ static void begin(uint32_t pairs)
 {
     plane_begin_wide(&plane, 0, pairs);
     plane.dp->system = (struct system_calls){read, writev, refusing_sendmmsg, recvmmsg};
-    make_initiation();
+    put_mac1(public_key, initiation, sizeof initiation);
     new_sockets();
     atomic_store(&counter, 0);
     atomic_store(&done, false);
