@@ -6,6 +6,7 @@ h1 10.99.0.1 ── eth0 ── eth0 ── 10.99.0.2 h2
 import os
 import random
 import signal
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -101,6 +102,23 @@ def test_up_killed_between_any_two_steps(quick: QuickHost, line: int) -> None:
     killed = quick.host.result(WGPY[0], "-P", "-c", program, env=quick.environment)
     assert killed.returncode in KILLED, killed.stderr
     recover(quick, path, "up" if line % 3 == 0 else "down")
+    settled(quick, before)
+
+
+def test_down_before_the_device_process_has_begun(quick: QuickHost, tmp_path: Path) -> None:
+    """It was told to go, `up` was killed, and `down` has deleted what there was when it creates the rest."""
+    slow = tmp_path / "slow"
+    slow.write_text(f'#!/bin/sh\nsleep 2\nexec {sys.executable} -P -m wgpy.daemon "$@"\n')
+    slow.chmod(0o755)
+    path = quick.write(FULL)
+    before = quick.snapshot()
+    process = quick.host.spawn(
+        *WGPY, "up", path, env={**quick.environment, "WGPY_USERSPACE_IMPLEMENTATION": str(slow)}
+    )
+    wait_until(lambda: quick.host.ok("grep", "-q", '"pid"', "/run/wgpy/wg0.journal"), 10, process.output)
+    process.signal(signal.SIGKILL)
+    process.wait(5)
+    recover(quick, path, "down")
     settled(quick, before)
 
 

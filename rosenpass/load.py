@@ -6,6 +6,7 @@ can).
 """
 
 from collections.abc import Hashable
+from itertools import islice
 
 from .constants import SECOND, Instant
 
@@ -65,7 +66,12 @@ class RateLimiter:
         allowed = full_at - now <= (self._burst - 1) * self._interval
         if allowed:
             full_at += self._interval
-        if len(self._full_at) >= self._size:
-            del self._full_at[next(iter(self._full_at))]
+        self._make_room(now)
         self._full_at[key] = full_at
         return allowed
+
+    def _make_room(self, now: Instant) -> None:
+        """Forget the longest idle if there is no room, and up to two whose buckets are full again."""
+        for oldest in list(islice(self._full_at, 2)):
+            if len(self._full_at) >= self._size or self._full_at[oldest] <= now:
+                del self._full_at[oldest]

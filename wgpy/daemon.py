@@ -139,10 +139,10 @@ class Daemon:
             except OSError as error:
                 raise WgpyError(f"{name}: cannot open the control socket: {error.strerror}") from error
             server = UapiServer(device, listener, socket_path(name), self._ended.set)
-            device.start()
-            await server.start()
-            gc.freeze()  # modules stay: going through them all, as a flood's garbage would cause, takes 20 ms
             try:
+                device.start()
+                await server.start()
+                gc.freeze()  # modules stay: going through them all, as a flood's garbage would, takes 20 ms
                 self._listen_to_signals()
                 if self._handover.setup_fd is None:
                     _seal()

@@ -75,18 +75,18 @@ class PskExchange:
         """
         number = self._numbers.get(outcome.peer)
         match outcome:
-            case KeyExchanged(peer, osk, role, renewal):
+            case KeyExchanged():
                 if number is not None:
-                    self._renewals[number] = Instant(renewal)
-                    self._exchanged(peer, number, osk, role, now, wall)
-                wipe(osk)
-            case KeyConfirmed(peer):
-                osk = self._unconfirmed.pop(peer, bytearray())
+                    self._renewals[number] = Instant(outcome.renewal)
+                    self._exchanged(outcome, number, now, wall)
+                wipe(outcome.osk)
+            case KeyConfirmed():
+                osk = self._unconfirmed.pop(outcome.peer, bytearray())
                 if number is not None and osk:
                     self._tunnel.rosenpass_confirmed(number, osk, now, wall)
                 wipe(osk)
-            case KeyStale(_, osk):
-                wipe(osk)
+            case KeyStale():
+                wipe(outcome.osk)
                 if number is not None:
                     self._tunnel.rosenpass_stale(number)
             case _:
@@ -122,12 +122,10 @@ class PskExchange:
             del self._wanted[peer]
         return found
 
-    def _exchanged(
-        self, peer: PeerId, number: PeerNumber, osk: bytearray, role: Role, now: Instant, wall: WallTime
-    ) -> None:
-        wipe(self._unconfirmed.pop(peer, None))
-        if role is Role.RESPONDER:
-            self._tunnel.rosenpass_confirmed(number, osk, now, wall)
+    def _exchanged(self, outcome: KeyExchanged, number: PeerNumber, now: Instant, wall: WallTime) -> None:
+        wipe(self._unconfirmed.pop(outcome.peer, None))
+        if outcome.role is Role.RESPONDER:
+            self._tunnel.rosenpass_confirmed(number, outcome.osk, now, wall)
         else:
-            self._unconfirmed[peer] = bytearray(osk)
-            self._tunnel.rosenpass_pending(number, osk, now)
+            self._unconfirmed[outcome.peer] = bytearray(outcome.osk)
+            self._tunnel.rosenpass_pending(number, outcome.osk, now)

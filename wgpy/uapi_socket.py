@@ -161,16 +161,12 @@ class UapiServer:
 
     async def close(self) -> None:
         """Stop serving, hang up on every client and remove the socket file; twice is once."""
-        door, self._door = self._door, None
-        if door is None:
-            return
-        door.cancel()
         if self._watcher is not None:
             self._watcher.cancel()
-        tasks = list(self._clients)
+        tasks = [*self._clients, *filter(None, (self._door,))]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(door, *tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._listener.close()
         if self._identity is not None and _identity(self._path) == self._identity:
             with contextlib.suppress(
@@ -248,12 +244,12 @@ class UapiServer:
 
     async def _done(self, request: SetRequest | RosenpassRequest | RefusedRequest | Hangup) -> bytes:
         match request:
-            case SetRequest(update):
-                self._device.apply(update)
-            case RosenpassRequest(settings):
-                await self._device.configure_rosenpass(settings)
-            case RefusedRequest(number):
-                return format_errno(number)
+            case SetRequest():
+                self._device.apply(request.update)
+            case RosenpassRequest():
+                await self._device.configure_rosenpass(request.settings)
+            case RefusedRequest():
+                return format_errno(request.errno)
             case Hangup():
                 return b""
         return format_errno(0)

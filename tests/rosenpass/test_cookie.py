@@ -242,3 +242,7 @@ def test_a_token_bucket_gives_a_burst_then_its_rate_and_stays_small() -> None:
     for i in range(1000):
         assert limiter.allow(i, START)
     assert len(limiter._full_at) == 10
+    for i in range(10):
+        assert limiter.allow(i, Instant(START + 10 * SECOND))
+    assert limiter.allow("last", Instant(START + 60 * SECOND))
+    assert len(limiter._full_at) == 9  # two of those whose buckets are full again made room

@@ -75,6 +75,14 @@ def served(tmp_path: Path) -> Iterator[Served]:
     server.close()
 
 
+def test_one_that_never_served_leaves_no_file(tmp_path: Path) -> None:
+    path = socket_path("wgt0", tmp_path)
+    server = UapiServer(FakeDevice(), open_listener("wgt0", tmp_path), path, lambda: None)
+    assert path.exists()
+    asyncio.run(server.close())
+    assert not path.exists()
+
+
 @pytest.fixture(scope="module")
 def long_served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     server = Served(tmp_path_factory.mktemp("run"))

@@ -25,6 +25,7 @@ from wgpy.uapi_client import DIRECTORY
 READY_WITHIN_S = 20.0
 GONE_WITHIN_S = 5.0
 POLL_S = 0.01
+LOOK_S = 0.2
 
 
 class DeviceProcess:
@@ -124,18 +125,26 @@ def is_alive(process: Process) -> bool:
 
 
 def end(interface: str, process: Process | None) -> None:
-    """See that the device process is gone, now that its interface is; the last resort is SIGKILL."""
-    if process is None or not is_alive(process):
-        _remove_stale_socket(interface)
-        return
-    with suppress(OSError):
-        socket_path(interface).unlink(missing_ok=True)  # a device process ends when its socket goes
+    """See that the device process and its socket are gone, now that its interface is."""
+    if process is not None and is_alive(process):
+        _see_off(interface, process)
+    _remove_stale_socket(interface)
+
+
+def _see_off(interface: str, process: Process) -> None:
+    """A device process ends when its socket goes; the last resort is SIGKILL."""
     try:
         descriptor = os.pidfd_open(process.pid)
     except ProcessLookupError:
         return
+    deadline = time.monotonic() + GONE_WITHIN_S
     try:
-        if is_alive(process) and not _exits(descriptor, GONE_WITHIN_S):
+        while is_alive(process) and time.monotonic() < deadline:
+            with suppress(OSError):
+                socket_path(interface).unlink(missing_ok=True)  # it may have made one only now
+            if _exits(descriptor, LOOK_S):
+                return
+        if is_alive(process):
             signal.pidfd_send_signal(descriptor, signal.SIGKILL)
             _exits(descriptor, GONE_WITHIN_S)
     finally:
