@@ -81,6 +81,26 @@ static void events_of_a_removed_peer_are_forgotten(void)
     CHECK(!readable());
 }
 
+static void order_holds_around_the_end_of_the_ring(void)
+{
+    CHECK(push(DP_EVENT_CONFIRMED, 0));
+    for (uint32_t i = 1; i <= EVENTS_CAPACITY + 10; i++) {
+        CHECK(push(DP_EVENT_CONFIRMED, i));
+        CHECK_EQUAL(events_take(&events, taken, 1), 1);
+        CHECK_EQUAL(taken[0].peer, i - 1);
+    }
+    CHECK_EQUAL(take_all(), 1);
+}
+
+static void an_empty_ring_begins_at_its_start_again(void)
+{
+    for (int i = 0; i < 3; i++) {
+        CHECK(push(DP_EVENT_CONFIRMED, 1));
+        CHECK_EQUAL(take_all(), 1);
+        CHECK_EQUAL(events.head, 0);
+    }
+}
+
 int main(void)
 {
     CHECK_EQUAL(events_init(&events), 0);
@@ -88,6 +108,8 @@ int main(void)
     RUN(a_flood_of_one_kind_leaves_room_for_the_others);
     RUN(an_eighth_of_the_queue_is_load_for_a_second_more);
     RUN(events_of_a_removed_peer_are_forgotten);
+    RUN(order_holds_around_the_end_of_the_ring);
+    RUN(an_empty_ring_begins_at_its_start_again);
     events_destroy(&events);
     return 0;
 }

@@ -73,8 +73,11 @@ size_t events_take(struct events *events, struct dp_event *out, size_t max)
         events->head = (events->head + 1) % EVENTS_CAPACITY;
         events->count--;
     }
-    if (!events->count && read(events->fd, &ignored, sizeof(ignored)) < 0)
-        ignored = 0; /* nothing was signalled */
+    if (!events->count) {
+        events->head = 0; /* the same few pages again, not the whole ring in the course of time */
+        if (read(events->fd, &ignored, sizeof(ignored)) < 0)
+            ignored = 0; /* nothing was signalled */
+    }
     pthread_mutex_unlock(&events->lock);
     return taken;
 }
