@@ -8,6 +8,7 @@
  * (4); `make races` takes a minute of it under the thread sanitizer.
  */
 #include <pthread.h>
+#include <sys/ioctl.h>
 #include <time.h>
 
 #include "mac1.h"
@@ -312,12 +313,48 @@ static ssize_t tuns_give(uint8_t *out, size_t size)
     return length;
 }
 
+/* Takes what has come to the peer, wherever that listens, and to the kernel. */
+static int take_arrivals(void)
+{
+    uint8_t taken[70000];
+    int arrived = 0;
+
+    for (int i = 0; i < REMOTES; i++)
+        while (recv(remotes[i], taken, sizeof taken, MSG_DONTWAIT) >= 0)
+            arrived++;
+    while (tuns_give(taken, sizeof taken) >= 0)
+        arrived++;
+    return arrived;
+}
+
+static bool something_waits(void)
+{
+    int length = 0;
+
+    for (uint32_t i = 0; i < plane.workers; i++) {
+        CHECK(ioctl(sockets[i], FIONREAD, &length) == 0);
+        if (length || (ioctl(plane.tuns[i][0], FIONREAD, &length) == 0 && length))
+            return true;
+    }
+    return false;
+}
+
+/* What was on its way has arrived: three looks in a row, a tenth of a second apart, see nothing move. */
+static void wait_for_quiet(void)
+{
+    for (int looks = 0, quiet = 0; quiet < 3; looks++) {
+        quiet = take_arrivals() || something_waits() ? 0 : quiet + 1;
+        CHECK(looks < 600);
+        pause_us(100000);
+    }
+}
+
 /* Afterwards nothing is left half done: a new session carries every packet, both ways. */
 static void everything_flows_again(void)
 {
     struct dp_gate open = {.user_kinds = 0xf};
     struct dp_endpoint endpoint = {.remote = remote_address[0]};
-    uint8_t message[400], taken[70000];
+    uint8_t message[400];
     int arrived = 0;
 
     dp_set_mtu(plane.dp, 1420);
@@ -327,10 +364,9 @@ static void everything_flows_again(void)
     CHECK_EQUAL(dp_peer_set_endpoint(plane.dp, plane.peer, &endpoint), 0);
     CHECK_EQUAL(install(plane.peer, 1, DP_PSK_PQ), 0);
     CHECK_EQUAL(dp_peer_flush(plane.dp, plane.peer, 0), 0); /* what was staged in between */
-    send_from(0, message, seal_as_peer(message)); /* a burst may have ended after the endpoint was set */
-    pause_us(200000);                             /* what is still on its way */
-    while (recv(remotes[0], taken, sizeof taken, MSG_DONTWAIT) >= 0 || tuns_give(taken, sizeof taken) >= 0)
-        ;
+    wait_for_quiet();
+    send_from(0, message, seal_as_peer(message)); /* a burst may have come from elsewhere since then */
+    wait_for_quiet();
     for (int i = 0; i < 50; i++) {
         plane.tun = plane.tuns[(uint32_t)i % plane.workers][1];
         tun_gives(&plane, 100, 0);
@@ -338,10 +374,7 @@ static void everything_flows_again(void)
         pause_us(2000);
     }
     for (int i = 0; i < 1000 && arrived < 100; i++) {
-        while (recv(remotes[0], taken, sizeof taken, MSG_DONTWAIT) >= 0)
-            arrived++;
-        while (tuns_give(taken, sizeof taken) >= 0)
-            arrived++;
+        arrived += take_arrivals();
         pause_us(5000);
     }
     CHECK_EQUAL(arrived, 100);
