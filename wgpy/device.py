@@ -25,6 +25,7 @@ from tun.records import Aead, Feature
 from tun.udp import UdpSockets
 from wgpy import crypto, report, watch
 from wgpy.constants import MAX_PEERS, Timings
+from wgpy.device_sockets import DeviceSockets
 from wgpy.dispatch import DataPlaneIndices, Dispatch, boot_time, wall_time
 from wgpy.key_log import KeyLog
 from wgpy.model import (
@@ -117,10 +118,7 @@ class Device:
         self._added: dict[PeerNumber, Instant] = {}
         self._numbers = 0  # the highest peer number ever given out, plus one
         self._replies = Replies(self._dataplane, self.tunnel, self.post_quantum, self._added)
-        self._adopted = sockets
-        self._sockets: UdpSockets | None = None
-        self._port = sockets.port if sockets is not None else 0
-        self._mark = 0
+        self._sockets = DeviceSockets(self._dataplane, sockets)
         self._is_up = False
         self._carries = False  # up, and with sockets
         self._is_gone = False
@@ -155,9 +153,7 @@ class Device:
             self.tunnel.remove_peer(peer.number)
         self._noise.wipe()
         self._dataplane.close()
-        for sockets in (self._sockets, self._adopted):
-            if sockets is not None:
-                sockets.close()
+        self._sockets.close()
         self._watch.close()
         self._tun.close()
         if self._options.key_log is not None:
@@ -179,7 +175,7 @@ class Device:
         """The reply to get=1, in pieces."""
         identity = self.tunnel.identity
         private_key = identity.private_key if identity is not None else None
-        return self._replies.get(DeviceState(private_key, self._port, self._mark, ()))
+        return self._replies.get(DeviceState(private_key, self._sockets.port, self._sockets.mark, ()))
 
     def answer_status(self) -> Iterator[bytes]:
         """The reply to our own request, in pieces; no secrets."""
@@ -196,9 +192,10 @@ class Device:
             if update.private_key is not None:
                 self._set_private_key(update.private_key)
                 self._dispatch.perform()  # or each peer removed below would look through this of all others
-            if update.listen_port is not None and update.listen_port != self._port:
-                self._set_listen_port(update.listen_port)
-            if update.fwmark is not None and update.fwmark != self._mark:
+            if update.listen_port is not None and update.listen_port != self._sockets.port:
+                self._sockets.set_port(update.listen_port)
+                self._forget_sources()
+            if update.fwmark is not None and update.fwmark != self._sockets.mark:
                 self._set_mark(update.fwmark)
             if update.replace_peers:
                 for peer in self.tunnel.peers():
@@ -217,7 +214,7 @@ class Device:
     @property
     def mark(self) -> int:
         """SO_MARK of the UDP sockets, 0 = none."""
-        return self._mark
+        return self._sockets.mark
 
     def rosenpass_timers(self) -> "Timers":
         """The exchange's."""
@@ -242,20 +239,8 @@ class Device:
         identity = self.tunnel.identity
         self._dataplane.set_identity(identity.public_key if identity is not None else None)
 
-    def _set_listen_port(self, port: int) -> None:
-        if not self._is_up:
-            UdpSockets.open(port, self._mark).close()  # a taken port is refused now, while somebody asks
-            self._port = port
-            return
-        # Where the port is taken the old sockets go on; they stay until the workers have left them.
-        self._use_sockets(UdpSockets.open(port, self._mark, self._dataplane.workers))
-        self._forget_sources()
-
     def _set_mark(self, mark: int) -> None:
-        for sockets in (self._sockets, self._adopted):
-            if sockets is not None:
-                sockets.set_mark(mark)
-        self._mark = mark
+        self._sockets.set_mark(mark)
         self.post_quantum.set_mark(mark)
         self._forget_sources()
 
@@ -329,8 +314,8 @@ class Device:
             "schema": 1,
             "interface": self._tun.name,
             "public_key": report.base64_text(identity.public_key) if identity is not None else None,
-            "listen_port": self._port,
-            "fwmark": self._mark,
+            "listen_port": self._sockets.port,
+            "fwmark": self._sockets.mark,
             "mtu": self._mtu,
             "features": report.feature_names(self._dataplane.features),
             "aead": self._dataplane.aead_name,
@@ -438,40 +423,20 @@ class Device:
             logger.error("cannot open the UDP sockets, trying on: %s", error.strerror)
 
     def _start_traffic(self) -> None:
-        if self._sockets is None:
-            self._use_sockets(
-                self._adopted or UdpSockets.open(self._port, self._mark, self._dataplane.workers)
-            )
+        self._sockets.carry()
         self._carries = True
         activity = {peer.number: self._dispatch.activity(peer.number) for peer in self.tunnel.peers()}
         self.tunnel.device_up(boot_time(), wall_time(), activity)
         self._dispatch.perform()
         self.post_quantum.way_is_open()
-        logger.info("interface up, port %d", self._port)
+        logger.info("interface up, port %d", self._sockets.port)
 
     def _down(self) -> None:
         self._is_up = self._carries = False
         self.tunnel.device_down()
         self._dispatch.perform()
-        self._dataplane.set_sockets()
-        if self._sockets is not None and self._sockets is not self._adopted:
-            self._sockets.close()
-        self._sockets = None
+        self._sockets.rest()
         logger.info("interface down")
-
-    def _use_sockets(self, sockets: UdpSockets) -> None:
-        try:
-            self._dataplane.set_sockets(*sockets.descriptors)
-        except OSError:
-            if sockets is not self._adopted:
-                sockets.close()
-            raise
-        old, self._sockets = self._sockets, sockets
-        self._port = sockets.port
-        if old is not None and old is not sockets:
-            old.close()
-            if old is self._adopted:
-                self._adopted = None
 
     def _gone(self) -> None:
         if self._is_gone:
@@ -480,5 +445,5 @@ class Device:
         number = self._dispatch.device_error or errno.EBADFD
         logger.info("the interface is gone: %s", os.strerror(number))
         with suppress(OSError):
-            self._dataplane.set_sockets()
+            self._sockets.rest()
         self._on_gone()
