@@ -85,7 +85,8 @@ class Timings:
         """Parse "rekey_after_time=5,reject_after_time=9.5": durations in seconds, message limits as counts.
 
         Raises:
-            ConfigError: an unknown name or a value that is not a positive number.
+            ConfigError: an unknown name, a value that is not a positive number, or sessions that would end
+                before silence is noticed.
         """
         changes: dict[str, int] = {}
         known = {field.name for field in fields(self)}
@@ -95,7 +96,13 @@ class Timings:
             if name not in known:
                 raise ConfigError(f"no such timing: {name!r}", "WGPY_TIMINGS")
             changes[name] = _positive(name, value)
-        return replace(self, **changes)
+        changed = replace(self, **changes)
+        if changed.receive_rekey_age <= 0:
+            raise ConfigError(
+                "reject_after_time must be more than keepalive_timeout and rekey_timeout together",
+                "WGPY_TIMINGS",
+            )
+        return changed
 
 
 def _positive(name: str, value: str) -> int:

@@ -175,14 +175,15 @@ def test_a_stamp_later_than_now_counts_as_now() -> None:
 
 
 def test_timings_are_overridden_by_name_in_seconds() -> None:
-    short = T.with_overrides("rekey_after_time=5, reject_after_time=9.5,rekey_after_messages=100")
-    assert (short.rekey_after_time, short.reject_after_time) == (5 * SECOND, 19 * SECOND // 2)
+    short = T.with_overrides("rekey_after_time=5, reject_after_time=19.5,rekey_after_messages=100")
+    assert (short.rekey_after_time, short.reject_after_time) == (5 * SECOND, 39 * SECOND // 2)
     assert short.rekey_after_messages == 100
     assert T.with_overrides("") == T
 
 
 @pytest.mark.parametrize(
-    "text", ["nonsense=1", "rekey_timeout=x", "rekey_timeout=", "jitter=-1", "jitter=inf"]
+    "text",
+    ["nonsense=1", "rekey_timeout=x", "rekey_timeout=", "jitter=-1", "jitter=inf", "reject_after_time=15"],
 )
 def test_a_wrong_override_is_named(text: str) -> None:
     with pytest.raises(ConfigError, match="WGPY_TIMINGS"):
