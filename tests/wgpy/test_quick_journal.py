@@ -142,3 +142,10 @@ def test_interface_is_locked_once_and_leaves_no_file(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
     with interface_lock("wg0", 0, tmp_path):
         pass
+
+
+def test_directory_that_others_could_open_and_lock_is_closed_to_them(tmp_path: Path) -> None:
+    directory = tmp_path / "wgpy"
+    directory.mkdir(mode=0o755)
+    with shared_lock(directory):
+        assert directory.stat().st_mode & 0o777 == 0o700

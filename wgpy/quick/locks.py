@@ -20,9 +20,11 @@ POLL_S = 0.02
 
 
 def make_directory(directory: Path = DIRECTORY) -> None:
-    """Make the directory of journals and locks, for root's eyes."""
+    """Make the directory of journals and locks, for root's eyes: who may open it could hold its lock."""
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if directory.stat().st_mode & 0o077:  # somebody else has made it
+            directory.chmod(0o700)
     except PermissionError:
         raise PermissionMissing(f"{directory}: cannot be made; wgpy up and down need root") from None
 
