@@ -20,10 +20,11 @@ CONFIG_MAX = 64 << 20  # bytes
 class QuickFile:
     """A wg-quick file that was read."""
 
-    path: Path  # resolved
+    path: Path  # resolved: the name of what a link points to may say nothing of the interface
     interface: str
     config: QuickConfig
     warnings: tuple[str, ...]  # each one line for stderr
+    named: Path  # absolute, links kept: what another command is given to mean the same tunnel
 
 
 def find_quick(name: str) -> tuple[Path, str]:
@@ -34,14 +35,17 @@ def find_quick(name: str) -> tuple[Path, str]:
     Raises:
         ConfigError: no such file, or its name is not INTERFACE.conf.
     """
-    bare = INTERFACE_NAME.fullmatch(name) and not name.endswith(".conf")
-    path = DIRECTORY / f"{name}.conf" if bare else Path(name)
+    path = DIRECTORY / f"{name}.conf" if _is_bare(name) else Path(name)
     interface = path.name.removesuffix(".conf")
     if path.name == interface or not INTERFACE_NAME.fullmatch(interface) or interface in (".", ".."):
         raise ConfigError(f"{name}: the file must be called INTERFACE.conf, at most 15 of a-zA-Z0-9_=+.-")
     if not path.exists() and os.access(path.parent, os.X_OK):
         raise ConfigError(f"{path} does not exist; create it or give the path of another")
     return path.resolve(), interface
+
+
+def _is_bare(name: str) -> bool:
+    return INTERFACE_NAME.fullmatch(name) is not None and not name.endswith(".conf")
 
 
 def read_quick_file(name: str) -> QuickFile:
@@ -52,8 +56,14 @@ def read_quick_file(name: str) -> QuickFile:
         PermissionMissing: it may not be read.
     """
     path, interface = find_quick(name)
-    config = parse_quick(read_text(path), path.name, service_port)
-    return QuickFile(path, interface, config, (*exposure(path), *config.wg.warnings))
+    config = read_quick_text(path)
+    named = (DIRECTORY if _is_bare(name) else Path(name).parent.resolve()) / f"{interface}.conf"
+    return QuickFile(path, interface, config, (*exposure(path), *config.wg.warnings), named)
+
+
+def read_quick_text(path: Path) -> QuickConfig:
+    """What a wg-quick file of any name says; errors as read_quick_file."""
+    return parse_quick(read_text(path), path.name, service_port)
 
 
 def read_wg_file(path: Path) -> WgConfig:

@@ -157,3 +157,11 @@ def test_services_and_zones_are_found_by_name(monkeypatch: pytest.MonkeyPatch) -
 def test_reading_never_loses_bytes_that_are_not_text(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"# \xff\xfe\n")
     assert os.fsencode(config_files.read_text(tmp_path / "x")) == b"# \xff\xfe\n"
+
+
+def test_a_link_to_a_file_of_any_name_is_read_under_the_links(tmp_path: Path) -> None:
+    (tmp_path / "secret-of-this-host").write_text(f"[Interface]\nPrivateKey={KEY}\n")
+    (tmp_path / "wg0.conf").symlink_to("secret-of-this-host")
+    file = config_files.read_quick_file(f"{tmp_path}/wg0.conf")
+    assert (file.path, file.interface) == (tmp_path.resolve() / "secret-of-this-host", "wg0")
+    assert file.named == tmp_path.resolve() / "wg0.conf"  # another command finds the interface by it

@@ -112,6 +112,7 @@ def test_descriptor_that_is_no_tun_is_refused() -> None:
     ("name", "interface"),
     [
         ("wg0", "wg0"),
+        ("wg0.conf", "wg0"),
         ("/etc/wireguard/wg0.conf", "wg0"),
         ("./a=b.conf", "a=b"),
         ("dir/a.conf.conf", "a.conf"),

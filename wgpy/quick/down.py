@@ -64,8 +64,8 @@ def take_down(interface: str, rtnl: Rtnl, leaving_anyway: bool) -> list[WgpyErro
 
 
 def interface_of(name: str) -> str:
-    """The interface a path or an interface name means, whether or not the file exists."""
-    interface = name if INTERFACE_NAME.fullmatch(name) else Path(name).name.removesuffix(".conf")
+    """The interface a path or an interface name means, whether or not the file exists; as `up` reads it."""
+    interface = Path(name).name.removesuffix(".conf")
     if not re.fullmatch(INTERFACE_NAME, interface) or interface in (".", ".."):
         raise UsageError(f"{name} is neither the name of an interface nor a path to INTERFACE.conf")
     return interface

@@ -8,7 +8,7 @@ from pathlib import Path
 from tun.rtnl import Rtnl
 from wgpy import uapi_client
 from wgpy.config import QuickConfig
-from wgpy.config_files import read_quick_file
+from wgpy.config_files import read_quick_file, read_quick_text
 from wgpy.config_text import format_quick
 from wgpy.config_update import saved
 from wgpy.errors import WgpyError
@@ -27,10 +27,11 @@ def save(name: str) -> None:
 
 
 def save_running(config: str, interface: str, rtnl: Rtnl) -> None:
-    """Save `interface` into the file `config`; errors as `save`."""
-    file = read_quick_file(config)
+    """Save `interface` into the file `config`, whatever that is called; errors as `save`."""
+    path = Path(config)
+    written = read_quick_text(path)
     state = uapi_client.get(interface)
-    write_atomically(file.path, format_quick(running(file.config, state, interface, rtnl)))
+    write_atomically(path, format_quick(running(written, state, interface, rtnl)))
 
 
 def running(config: QuickConfig, state: DeviceState, interface: str, rtnl: Rtnl) -> QuickConfig:

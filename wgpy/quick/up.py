@@ -90,7 +90,7 @@ def up(name: str, wishes: Wishes) -> process.DeviceProcess:
         try:
             reads = readable(file, rosenpass)
             arranged = arrangement(
-                str(file.path), user, wishes.supervised, wishes.detached, reads, file.config.workers
+                str(file.named), user, wishes.supervised, wishes.detached, reads, file.config.workers
             )
             device = attempt.run(arranged, wishes.detached)
             # It stands. What comes now waits for `stay`, or for our end: nobody would undo it here any more.
