@@ -250,3 +250,15 @@ def test_state_that_cannot_be_saved_keeps_the_tunnel_up(quick: QuickHost) -> Non
     assert refused.returncode == 1
     assert "stays up" in refused.stderr
     assert quick.snapshot() == before
+
+
+def test_signal_ends_the_device_process_too_where_down_fails(quick: QuickHost) -> None:
+    path = quick.write("[Interface]\nAddress = 10.0.0.1/24\n")
+    before = quick.snapshot()
+    process = quick.host.spawn(*WGPY, "up", "-f", path, env=quick.environment)
+    stands(quick, process)
+    quick.host.run("rm", "/run/wgpy/wg0.journal")
+    process.signal(signal.SIGTERM)
+    assert process.wait(10) == 1, process.output()
+    assert quick.snapshot() == before
+    assert quick.processes() == []

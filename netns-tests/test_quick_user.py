@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from lab import Namespace, wait_until
-from quickhost import DEVICE, DEVICES, QuickHost
+from quickhost import DEVICE, DEVICES, OTHER_PEER_KEY, QuickHost
 from wgpeer import Keys, Remote, WireguardGoPeer
 
 pytestmark = [
@@ -170,3 +170,33 @@ def test_detached_device_process_understands_signals(
     wait_until(lambda: quick.processes() == [], 15, lambda: f"{quick.processes()} to end")
     assert quick.snapshot() == before
     assert "ListenPort" in path.read_text()  # saved on the way down
+
+
+def test_detached_device_process_ends_on_term_though_down_fails(quick: QuickHost) -> None:
+    path = quick.write("[Interface]\nAddress = 10.0.0.1/24\n")
+    before = quick.snapshot()
+    quick.up(path)
+    pid = quick.device_pid()
+    quick.host.run("rm", "/run/wgpy/wg0.journal")
+    quick.host.run("kill", "-TERM", pid)
+    wait_until(lambda: quick.processes() == [], 10, lambda: f"{quick.processes()} to end")
+    assert quick.snapshot() == before
+
+
+@pytest.mark.parametrize("number", ["TERM", "HUP"])
+def test_link_to_a_file_of_another_name_means_its_own_tunnel(quick: QuickHost, number: str) -> None:
+    path = quick.write("[Interface]\nAddress = 10.0.0.1/24\nSaveConfig = true\n")
+    target = path.rename(path.with_name("secret-of-this-host"))
+    path.symlink_to(target)
+    before = quick.snapshot()
+    quick.up(path)
+    if number == "HUP":
+        target.write_text(target.read_text() + f"[Peer]\nPublicKey = {OTHER_PEER_KEY}\n")
+    quick.host.run("kill", f"-{number}", quick.device_pid())
+    if number == "HUP":
+        wait_until(lambda: OTHER_PEER_KEY in quick.host.run("wg", "show", "wg0"), 10, "the peer")
+        quick.down(path)
+    wait_until(lambda: quick.processes() == [], 10, lambda: f"{quick.processes()} to end")
+    assert quick.snapshot() == before
+    assert path.is_symlink()
+    assert "ListenPort" in target.read_text()  # saved on the way down

@@ -175,9 +175,15 @@ class Daemon:
             loop.add_reader(self._handover.setup_fd, self._on_setup)
 
     def _leave(self) -> None:
-        # `wgpy down` deletes the interface in the end, and with it us.
-        if not self._handover.leave():
+        if self._handover.leave():
+            # `wgpy down` deletes the interface in the end, and us with it; if it fails we end all the same.
+            asyncio.get_running_loop().add_reader(self._handover.attendant_gone, self._on_attendant_gone)
+        else:
             self._ended.set()
+
+    def _on_attendant_gone(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._handover.attendant_gone)
+        self._ended.set()
 
     def _on_setup(self) -> None:
         from wgpy.locked_memory import lock_present

@@ -1,13 +1,14 @@
 """What a detached device process leaves outside its sandbox: who can run `wgpy down` and `wgpy reload`.
 
 A fork of it from before it had a key, a thread or a descriptor. It knows the configuration's path, takes two
-orders and no arguments, and ends when the device process does.
+orders and no arguments, and ends when the device process does, or when it was told to leave and has tried.
 """
 
 import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from types import FrameType
 from typing import Final, NoReturn
 
@@ -21,14 +22,19 @@ _WORDS: Final = {LEAVE: ("down", "--leaving"), RELOAD: ("reload",)}
 
 
 class Attendant:
-    """The device process's end of the pipe."""
+    """The device process's end of the pipe.
+
+    Attributes:
+        gone: a descriptor that is readable, at its end, when the attendant has ended.
+    """
 
     def __init__(self, config: str) -> None:
         read_end, self._orders = os.pipe()
-        device = os.getpid()
+        self.gone, lives = os.pipe()
         if os.fork() == 0:
-            _attend(config, read_end, device)
+            _attend(config, read_end, lives)
         os.close(read_end)
+        os.close(lives)
 
     def tell(self, order: bytes) -> bool:
         """LEAVE, RELOAD or QUIET; it is not waited for. False: somebody has ended it."""
@@ -39,10 +45,11 @@ class Attendant:
         return True
 
 
-def _attend(config: str, orders: int, device: int) -> NoReturn:
+def _attend(config: str, orders: int, lives: int) -> NoReturn:
     """Until the device process has ended; what it ordered twice would meet the next tunnel of that name."""
     os.dup2(orders, 0)
-    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+    os.dup2(lives, 3, inheritable=False)
+    os.closerange(4, os.sysconf("SC_OPEN_MAX"))
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _ignore)  # a handler, since SIG_IGN would be inherited
     while order := os.read(0, 1):
@@ -50,15 +57,18 @@ def _attend(config: str, orders: int, device: int) -> NoReturn:
             _let_go_of_the_terminal()
         else:
             _run(_WORDS[order], config)
-        if order == LEAVE and os.getppid() != device:
+        if order == LEAVE:
             break
     os._exit(0)
 
 
 def _run(words: tuple[str, ...], config: str) -> None:
     argv = [sys.executable, "-P", "-m", "wgpy", *words, "--", config]
-    done = subprocess.Popen(argv, stdin=subprocess.DEVNULL, env=clean_environment(), start_new_session=True)
-    done.wait()
+    with suppress(OSError):  # nothing can be run any more: the device process shall end all the same
+        done = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, env=clean_environment(), start_new_session=True
+        )
+        done.wait()
 
 
 def _let_go_of_the_terminal() -> None:

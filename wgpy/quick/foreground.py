@@ -35,13 +35,24 @@ def stay(name: str, device: DeviceProcess) -> None:
             if number in (signal.SIGTERM, signal.SIGINT):
                 notify("STOPPING=1")
                 say(f"{signal.Signals(number).name}: taking {device.interface} down")
-                down(name, leaving_anyway=True)
+                _leave(name, device)
                 return
             status = device.poll()
             if status is not None:
                 _after_the_end(name, device.interface, status)
                 return
             _bury_orphans()
+
+
+def _leave(name: str, device: DeviceProcess) -> None:
+    try:
+        down(name, leaving_anyway=True)
+    except NotUp:
+        if device.poll() is None:
+            raise
+        # somebody's `wgpy down` came first
+    finally:
+        device.end()  # also where `down` fails: nobody is left to tell it
 
 
 def _after_the_end(name: str, interface: str, status: int) -> None:

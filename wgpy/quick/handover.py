@@ -110,6 +110,12 @@ class Handover:
         """Have `wgpy down` run, which deletes the interface at its end; False: close the device yourself."""
         return self._tell(attendant.LEAVE)
 
+    @property
+    def attendant_gone(self) -> int:
+        """Readable when `leave` was tried, whether it came to anything or not."""
+        assert self._attendant is not None
+        return self._attendant.gone
+
     def reload(self) -> bool:
         """Have the configuration re-read as by syncconf; False: nothing is known of one."""
         return self._tell(attendant.RELOAD)

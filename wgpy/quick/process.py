@@ -62,6 +62,11 @@ class DeviceProcess:
         """Its exit status, None while it runs."""
         return self._popen.poll()
 
+    def end(self) -> None:
+        """See that it is gone, where `down` did not come so far."""
+        if self._popen.poll() is None:
+            end(self.interface, self.identity)
+
     def go(self) -> None:
         """It is in the journal: it may create its interface."""
         self._tell(GO)
