@@ -228,6 +228,7 @@ class Handshakes:
         peer.outstanding.wipe()
         peer.outstanding = None
         del self._initiated[message.receiver_index]
+        peer.timers.initiation_answered(now)
         peer.has_endpoint = True
         self._act(PeerAuthenticated(peer.number, source, length))
         self._install(peer, keys, slots[position], now, is_initiator=True)

@@ -7,7 +7,7 @@ implementations, evaluated on stamps:
     | rule                 | due                                                                            |
     |----------------------|--------------------------------------------------------------------------------|
     | resend               | 5 s + jitter after an initiation without a completed handshake; 19 times.      |
-    |                      | Hurried, the first come after 1, 2 and 4 s                                     |
+    |                      | Hurried, after 0.5, 1, 2 and 4 s, and again                                    |
     | passive keepalive    | 10 s after the first data received that nothing sent has answered              |
     | new handshake        | 15 s + jitter after the first data sent that nothing received has answered;    |
     |                      | 12 s towards a hybrid peer, whose keepalive was due after 10                   |
@@ -76,8 +76,11 @@ class Activity:
 IDLE = Activity()
 
 
-# After 0.5, 1, 2, 2, ... s, some twenty in all, a peer that does not answer is asked every 5 s.
+# After so many in some twenty seconds a peer that does not answer, and that nobody wants, is asked every 5 s.
 _HURRIED_ATTEMPTS: Final = 12
+# Of the hurried waits, each twice the one before, the last is 4 s: a resend makes the answer to the message
+# before worthless, so on a way that takes seconds one of them has to let it arrive.
+_HURRIED_WAITS: Final = 4
 
 
 @dataclass(slots=True)
@@ -88,7 +91,10 @@ class TimerState:
     jitter: int = 0  # drawn anew with every initiation
     last_handshake_sent: Instant | None = None  # initiation or response
     resend_at: Instant | None = None
-    attempts: int = 0
+    attempts: int = 0  # resends; from 0 again while somebody wants the session
+    unanswered: int = 0  # initiations since the last completed handshake
+    initiated: Instant = NEVER
+    round_trip: int = 0  # of the last initiation that was answered, ns
     last_minute_sent: bool = False
     zero_keys_at: Instant | None = None
     gave_up: Instant | None = None  # since the last completed handshake
@@ -106,21 +112,29 @@ class TimerState:
         """Arms resend."""
         self.jitter = jitter
         self.last_handshake_sent = now
+        self.initiated = now
+        self.unanswered += 1
         self.resend_at = Instant(now + self._resend_delay(timings, is_hurried) + jitter)
 
     def _resend_delay(self, timings: Timings, is_hurried: bool) -> int:
         if not is_hurried or self.attempts >= _HURRIED_ATTEMPTS:
             return timings.rekey_timeout
-        return min(timings.hurried_timeout << min(self.attempts, 2), timings.rekey_timeout)
+        waited = max(0, self.unanswered - 1) % _HURRIED_WAITS
+        least = 3 * self.round_trip // 2
+        return min(max(timings.hurried_timeout << waited, least), timings.rekey_timeout)
 
     def response_sent(self, now: Instant) -> None:
         """Counts for the spacing of handshake messages."""
         self.last_handshake_sent = now
 
+    def initiation_answered(self, now: Instant) -> None:
+        """The answer to the last one was authentic."""
+        self.round_trip = now - self.initiated
+
     def handshake_complete(self) -> None:
         """Disarms resend and clears what belonged to the attempt."""
         self.resend_at = None
-        self.attempts = 0
+        self.attempts = self.unanswered = 0
         self.last_minute_sent = False
         self.gave_up = None
 
@@ -140,7 +154,7 @@ class TimerState:
         """Device down, up or a new identity: as if no handshake had ever been."""
         self.last_handshake_sent = None
         self.resend_at = None
-        self.attempts = 0
+        self.attempts = self.unanswered = 0
         self.last_minute_sent = False
         self.gave_up = None
 

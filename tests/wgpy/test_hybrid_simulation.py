@@ -61,3 +61,15 @@ def test_the_first_user_byte_is_delivered_at_once() -> None:
         b.start(a)
         Conversation(world, a, b, every=SECOND).start()
         assert world.run_until(lambda a=a, b=b: bool(a.delivered and b.delivered), 15 * SECOND) < SECOND // 2
+
+
+@pytest.mark.parametrize(("round_trip", "limit"), [(0.6, 8), (1.4, 15), (2.2, 40)])
+def test_a_way_of_seconds_is_only_slow(round_trip: float, limit: int) -> None:
+    """A satellite, a full buffer: no end may ask again for ever before the answer can be there."""
+    for seed in range(5):
+        world, a, b = hybrid_pair(seed)
+        world.link.delay = round(round_trip / 2 * SECOND)
+        a.start(b)
+        b.start(a)
+        Conversation(world, a, b, every=SECOND // 3).start()
+        world.run_until(lambda a=a, b=b: bool(a.delivered and b.delivered), limit * SECOND)

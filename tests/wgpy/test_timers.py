@@ -190,12 +190,37 @@ def test_a_wrong_override_is_named(text: str) -> None:
         T.with_overrides(text)
 
 
-def test_a_hurried_initiation_is_repeated_after_half_a_second_then_1_and_2_s() -> None:
-    state, delays = TimerState(), []
-    for attempt in (0, 1, 2, 3, 11, 12):
-        state.attempts = attempt
-        state.initiation_sent(Instant(0), 0, Timings(), is_hurried=True)
-        assert state.resend_at is not None
-        delays.append(state.resend_at / SECOND)
-        assert state.may_send_handshake(state.resend_at, Timings(), is_hurried=True)
-    assert delays == [0.5, 1, 2, 2, 2, 5]
+def hurried(state: TimerState, at: int = 0) -> float:
+    """Seconds until the initiation sent then is sent again."""
+    state.initiation_sent(Instant(at), 0, Timings(), is_hurried=True)
+    assert state.resend_at is not None
+    assert state.may_send_handshake(state.resend_at, Timings(), is_hurried=True)
+    return (state.resend_at - at) / SECOND
+
+
+def test_a_hurried_initiation_is_repeated_after_half_a_second_then_1_2_and_4_s_and_again() -> None:
+    state = TimerState()
+    assert [hurried(state) for _ in range(6)] == [0.5, 1, 2, 4, 0.5, 1]
+    state.attempts = 12
+    assert hurried(state) == 5
+    state.attempts = 0
+    state.handshake_complete()
+    assert hurried(state) == 0.5
+
+
+def test_somebody_who_wants_the_session_does_not_shorten_the_hurried_waits() -> None:
+    state, waits = TimerState(), []
+    for _ in range(4):
+        waits.append(hurried(state))
+        state.attempts = 0  # as Tunnel.want_session does
+    assert waits == [0.5, 1, 2, 4]
+
+
+def test_a_hurried_initiation_leaves_the_answer_time_to_arrive() -> None:
+    state = TimerState()
+    hurried(state, at=10 * SECOND)
+    state.initiation_answered(Instant(12 * SECOND))
+    state.handshake_complete()
+    assert [hurried(state) for _ in range(4)] == [3, 3, 3, 4]
+    state.round_trip = 60 * SECOND
+    assert hurried(state) == 5
