@@ -25,8 +25,8 @@ FULL = (
     "PostDown = echo down >> /run/hooks\n"
     f"[Peer]\nPublicKey = {PEER_KEY}\nEndpoint = 10.99.0.2:51820\nAllowedIPs = 0.0.0.0/0, ::/0, 10.8.0.0/16\n"
 )
-# Where `up` is killed: after so many lines of its journal (head, device, process, then a step each).
-LAST_LINE = 19
+# Where `up` is killed: after so many lines of its journal (head, device, process, link, then a step each).
+LAST_LINE = 20
 # Killed before the device process is in the journal: ours notices that, another would be an orphan.
 PROCESS_LINE = 3 if DEVICE == "wgpy" else 0
 KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
@@ -59,6 +59,24 @@ def test_device_process_killed_while_up(quick: QuickHost, again: str) -> None:
     quick.down(path)
     settled(quick, before)
     assert quick.host.run("cat", "/run/hooks").split() == ["up", "down"] * (2 if again == "up" else 1)
+
+
+def test_interface_that_another_program_made_after_a_crash_is_not_touched(quick: QuickHost) -> None:
+    path = quick.write(FULL.replace("[Interface]\n", "[Interface]\nSaveConfig = true\n"))
+    before = quick.snapshot()
+    quick.up(path)
+    quick.host.run("kill", "-9", quick.device_pid())
+    wait_until(lambda: "wg0" not in quick.host.ip("link"), 5, "the interface to go with its process")
+    quick.host.run("wireguard-go", "wg0")
+    quick.host.ip("address add 10.0.0.1/24 dev wg0")
+    quick.host.ip("link set wg0 up mtu 1300")
+    assert "already exists" in quick.wgpy("up", path).stderr
+    assert "10.0.0.1/24" in quick.host.ip("-o address show dev wg0 up")
+    assert "mtu 1300" in quick.host.ip("link show dev wg0 up")
+    quick.host.run("wg", "show", "wg0")
+    assert PEER_KEY in path.read_text()  # another's configuration was not saved as ours
+    quick.host.ip("link delete wg0")
+    settled(quick, before)
 
 
 @pytest.mark.parametrize("where", ["pre-up", "post-up"])

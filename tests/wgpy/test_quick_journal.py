@@ -108,6 +108,7 @@ def test_second_up_does_not_overwrite_a_journal(tmp_path: Path) -> None:
 def test_step_is_exchanged_on_disk_and_nothing_else(tmp_path: Path) -> None:
     recorder = recorded(tmp_path)
     recorder.daemon(Process(12, 34))
+    recorder.link(7)
     recorder.hooks()
     journal = Journal.read(recorder.path)
     assert journal is not None

@@ -53,9 +53,11 @@ def take_down(interface: str, rtnl: Rtnl, leaving_anyway: bool) -> list[WgpyErro
         _elsewhere(journal)
         return []
     failures = _hooks(journal, journal.head.pre_down)
-    if journal.head.save_config and process.answers(interface):
+    lives = journal.daemon is not None and process.is_alive(journal.daemon)  # else it is another's answer
+    if journal.head.save_config and lives and process.answers(interface):
         failures += _save(journal, rtnl, leaving_anyway)
-    undone = undo(Host(interface, rtnl, lambda _: None), journal.steps, journal.daemon)
+    host = Host(interface, rtnl, lambda _: None, index=journal.link)
+    undone = undo(host, journal.steps, journal.daemon)
     failures += undone
     failures += _hooks(journal, journal.head.post_down)
     if not undone:

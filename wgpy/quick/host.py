@@ -39,6 +39,7 @@ class Host:
         rtnl: a socket of the namespace the tunnel is in.
         set_fwmark: tells the device its firewall mark.
         directory: where journals are.
+        index: the tunnel's interface, where it is known: another one of its name is not ours to undo.
     """
 
     def __init__(
@@ -47,11 +48,13 @@ class Host:
         rtnl: Rtnl,
         set_fwmark: Callable[[int], None],
         directory: Path = journal.DIRECTORY,
+        index: int | None = None,
     ) -> None:
         self._interface = interface
         self._rtnl = rtnl
         self._set_fwmark = set_fwmark
         self._directory = directory
+        self._index = index
 
     def do(self, step: Step) -> None:
         """Do it.
@@ -132,9 +135,8 @@ class Host:
             case WriteResolvConf():
                 self._restore_resolv_conf(step)
             case CreateDevice():
-                if not step.handed_in and self._rtnl.link(step.interface) is not None:
-                    say(f"ip link delete dev {step.interface}")
-                    self._rtnl.delete_link(step.interface)
+                if not step.handed_in:
+                    self._while_there(self._delete)
             case SetFwMark():
                 pass
             case _:
@@ -149,8 +151,12 @@ class Host:
     def _while_there(self, undo: Callable[[Link], None]) -> None:
         """What belongs to the interface went with it."""
         link = self._rtnl.link(self._interface)
-        if link is not None:
+        if link is not None and self._index in (None, link.index):
             undo(link)
+
+    def _delete(self, link: Link) -> None:
+        say(f"ip link delete dev {link.name}")
+        self._rtnl.delete_link(link.name)
 
     def _restore_sysctl(self, step: SetSysctl) -> None:
         path = PROC_SYS / step.key

@@ -56,6 +56,7 @@ class Journal:
     head: Head
     steps: tuple[Step, ...] = ()
     daemon: Process | None = None
+    link: int | None = None  # index of the interface, None where `up` did not come to know it
     hooks_ran: bool = False  # PostUp was begun: PreDown and PostDown have something to undo
     complete: bool = False  # `up` came to its end
 
@@ -89,15 +90,17 @@ class Journal:
             key: tuple(value) if isinstance(value, list) else value for key, value in written.items()
         }
         head = Head(**arguments)
-        daemon = None
+        daemon = link = None
         for record in records[1:]:
             if "daemon" in record:
                 daemon = Process(**record["daemon"])
+            link = record.get("link", link)
         return cls(
             path,
             head,
             tuple(decode(record) for record in records[1:] if "do" in record),
             daemon,
+            link,
             any(record.get("hooks") for record in records[1:]),
             any(record.get("complete") for record in records[1:]),
         )
@@ -107,6 +110,7 @@ class Journal:
         changed = replace(self, steps=tuple(new if step == old else step for step in self.steps))
         lines = [_head_line(changed.head), *(encode(step) for step in changed.steps)]
         lines += [{"daemon": asdict(changed.daemon)}] if changed.daemon is not None else []
+        lines += [{"link": changed.link}] if changed.link is not None else []
         lines += [{"hooks": True}] if changed.hooks_ran else []
         lines += [{"complete": True}] if changed.complete else []
         beside = self.path.with_suffix(".new")
@@ -137,6 +141,10 @@ class Recorder:
     def daemon(self, process: Process) -> None:
         """This process is the device."""
         self._append({"daemon": asdict(process)})
+
+    def link(self, index: int) -> None:
+        """This is the interface, told apart from a later one of its name by its index."""
+        self._append({"link": index})
 
     def hooks(self) -> None:
         """About to run the PostUp hooks."""

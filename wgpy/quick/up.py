@@ -151,6 +151,8 @@ class _Attempt:
         recorder.daemon(device.identity)
         device.go()
         device.wait_ready()
+        if (link := self._rtnl.link(self._interface)) is not None:
+            recorder.link(link.index)
         self._hooks(config.pre_up)
         update = setconf(config.wg, lambda endpoint: resolve(endpoint, warn=warn))
         uapi_client.apply(self._interface, update)
