@@ -264,12 +264,12 @@ class Handshakes:
 
     def complete(self, peer: Peer, slot: Slot, now: Instant, wall: WallTime) -> None:
         """A handshake made with this slot is confirmed by the other end."""
+        peer.has_drifted = peer.mismatches > 0 or peer.ring.unproved > 0 or peer.has_lost_output(slot)
         peer.timers.handshake_complete()
         peer.is_silent = False
         peer.last_handshake = wall
         if slot.kind is PskKind.PQ:
             peer.last_pq_session, peer.last_pq_birthdate = now, slot.birthdate
-        peer.has_drifted = peer.mismatches > 0 or peer.ring.unproved > 0
         peer.mismatches = 0
         peer.ring.proved(slot, now)
         self._act(SessionStands(peer.number, slot.kind))

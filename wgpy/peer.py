@@ -8,7 +8,7 @@ import base64
 from wgpy import tai64n
 from wgpy.constants import Timings
 from wgpy.cookie import Macs
-from wgpy.model import SECOND, Instant, PeerNumber, PresharedKey, PublicKey, WallTime
+from wgpy.model import SECOND, Instant, PeerNumber, PresharedKey, PskKind, PublicKey, WallTime
 from wgpy.noise import SentInitiation, StaticIdentity
 from wgpy.psk_ring import PskRing, Slot
 from wgpy.timers import TimerState
@@ -83,6 +83,14 @@ class Peer:
         """Whether an authentic initiation is so much older than the last that no network delayed it."""
         late = tai64n.seconds_between(timestamp, self.greatest_timestamp) * SECOND
         return late >= timings.new_handshake_timeout
+
+    def has_lost_output(self, slot: Slot) -> bool:
+        """Whether a session on this slot says that the peer has none of our outputs any more.
+
+        It had one, and our first question was answered with less: only a peer asked again walks through its
+        slots.
+        """
+        return slot.kind is not PskKind.PQ and self.ring.carries_output and self.timers.unanswered <= 1
 
     @property
     def handshakes_fail(self) -> bool:

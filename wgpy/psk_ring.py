@@ -192,6 +192,11 @@ class PskRing:
         """Whether a confirmed Rosenpass key is at hand."""
         return self._current is not None
 
+    @property
+    def carries_output(self) -> bool:
+        """Whether the newest proven session was made with a Rosenpass key."""
+        return self._carrying is not None and self._carrying.kind is PskKind.PQ
+
     def candidates(self, now: Instant) -> tuple[Slot, ...]:
         """What an initiator tries on a response, in this order; equal keys appear once."""
         self.expire(now)
@@ -298,8 +303,7 @@ class PskRing:
         Where one does there is no haste: of two handshakes within a moment the second drops the keypair that
         the packets on their way were sealed with.
         """
-        carries = self._carrying is not None and self._carrying.kind is PskKind.PQ
-        return self._wasted_response(now) and not carries
+        return self._wasted_response(now) and not self.carries_output
 
     def _schedule_follow_up(self, now: Instant) -> None:
         self._follow_up_at = Instant(now + self._follow_up_delay)

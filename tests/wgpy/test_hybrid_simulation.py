@@ -6,6 +6,7 @@ import pytest
 from support.hybrid_scenario import tell
 from support.hybrid_world import Conversation, hybrid_pair
 
+from wgpy.constants import MILLISECOND
 from wgpy.model import SECOND, Policy, PskKind
 
 FIRST = int(os.environ.get("WGPY_SIMULATION_FIRST", "0"))
@@ -73,3 +74,22 @@ def test_a_way_of_seconds_is_only_slow(round_trip: float, limit: int) -> None:
         b.start(a)
         Conversation(world, a, b, every=SECOND // 3).start()
         world.run_until(lambda a=a, b=b: bool(a.delivered and b.delivered), limit * SECOND)
+
+
+def test_a_hub_that_knows_no_endpoint_is_back_within_15_s_of_its_restart() -> None:
+    """It cannot call; its peer has to notice the silence first, which takes 12 s of the 15."""
+    for seed in range(20):
+        world, hub, spoke = hybrid_pair(seed)
+        world.link.delay = 90 * MILLISECOND
+        hub.start(spoke, with_endpoint=False)
+        spoke.start(hub)
+        talk = Conversation(world, hub, spoke, every=SECOND // 3)
+        talk.start()
+        world.run(200 * SECOND)
+        hub.restart(spoke, with_endpoint=False)
+        said = talk.sent
+        world.run_until(
+            lambda hosts=(hub, spoke), said=said: all(host.newest > said for host in hosts), 15 * SECOND
+        )
+        assert not hub.leaks
+        assert not spoke.leaks
