@@ -40,9 +40,19 @@ def test_hook_is_bash_with_extended_patterns(tmp_path: Path) -> None:
 
 
 def test_children_are_not_told_what_is_for_us_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("NOTIFY_SOCKET", "LISTEN_FDS", "WG_TUN_FD", "WGPY_SETUP_FD"):
+    ours = {"NOTIFY_SOCKET", "LISTEN_FDS", "WG_TUN_FD", "WGPY_SETUP_FD"}
+    for name in ours:
         monkeypatch.setenv(name, "1")
-    assert not clean_environment().keys() & {"NOTIFY_SOCKET", "LISTEN_FDS", "WG_TUN_FD", "WGPY_SETUP_FD"}
+    assert not clean_environment().keys() & ours
+
+
+def test_hooks_of_a_detached_down_are_not_told_what_was_arranged_for_its_tunnel(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    arranged = arrangement("/etc/wireguard/wg0.conf", None, supervised=False, detached=True, reads=["/etc"])
+    for name, value in arranged.items():
+        monkeypatch.setenv(name, value)
+    assert not clean_environment().keys() & arranged.keys()
 
 
 def test_failing_program_is_told_in_its_own_first_line() -> None:

@@ -21,6 +21,10 @@ _NOT_FOR_CHILDREN = (
     "WG_PROCESS_FOREGROUND",
     "WGPY_SETUP_FD",
     "WGPY_READY_FD",
+    # Arranged for the device process of this tunnel: a hook's own `wgpy up` would take it for its tunnel.
+    "WGPY_LEAVE",
+    "WGPY_DETACHED",
+    "WGPY_READS",
 )
 
 # As wg-quick runs them: within a shell that ends at the first failing command.
