@@ -79,6 +79,24 @@ def test_interface_that_another_program_made_after_a_crash_is_not_touched(quick:
     settled(quick, before)
 
 
+def test_tunnel_of_another_namespace_is_undone_there_or_forgotten_with_it(quick: QuickHost) -> None:
+    path = quick.write(FULL)
+    servers = quick.host.run("cat", "/etc/resolv.conf")
+    quick.up(path)
+    quick.host.run("kill", "-9", quick.device_pid())
+    wait_until(lambda: "wg0" not in quick.host.ip("link"), 5, "the interface to go with its process")
+    elsewhere = ("unshare", "--net", *WGPY, "down", path)
+    refused = quick.host.result(*elsewhere, env=quick.environment)
+    assert refused.returncode == 1
+    assert "cleans up there" in refused.stderr
+    gone = 's/"namespace": [0-9]*/"namespace": 1/'
+    quick.host.run("sed", "-i", gone, "/run/wgpy/wg0.journal")
+    forgotten = quick.host.result(*elsewhere, env=quick.environment)
+    assert forgotten.returncode == 0, forgotten.stderr
+    assert quick.host.run("cat", "/etc/resolv.conf") == servers
+    assert not quick.host.ok("test", "-e", "/run/wgpy/wg0.journal")
+
+
 @pytest.mark.parametrize("where", ["pre-up", "post-up"])
 @pytest.mark.parametrize("again", ["down", "up"])
 def test_up_killed_in_a_hook(quick: QuickHost, where: str, again: str) -> None:

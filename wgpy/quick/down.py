@@ -12,7 +12,8 @@ from wgpy.quick.journal import Journal, journal_path
 from wgpy.quick.locks import interface_lock
 from wgpy.quick.programs import run_hook, warn
 from wgpy.quick.save import save_running
-from wgpy.quick.undo import network_namespace, undo
+from wgpy.quick.steps import WriteResolvConf
+from wgpy.quick.undo import namespace_path, network_namespace, undo
 
 LOCK_WAIT_S = 60.0  # an `up` may be waiting for a name server
 
@@ -50,8 +51,7 @@ def take_down(interface: str, rtnl: Rtnl, leaving_anyway: bool) -> list[WgpyErro
     journal = Journal.read(journal_path(interface))
     assert journal is not None
     if journal.head.namespace != network_namespace():
-        _elsewhere(journal)
-        return []
+        return _elsewhere(journal, rtnl)
     failures = _hooks(journal, journal.head.pre_down)
     lives = journal.daemon is not None and process.is_alive(journal.daemon)  # else it is another's answer
     if journal.head.save_config and lives and process.answers(interface):
@@ -95,17 +95,26 @@ def _save(journal: Journal, rtnl: Rtnl, leaving_anyway: bool) -> list[WgpyError]
     return []
 
 
-def _elsewhere(journal: Journal) -> None:
-    """Another namespace's tunnel is its own to undo; if that died, all went with it but the journal."""
+def _elsewhere(journal: Journal, rtnl: Rtnl) -> list[WgpyError]:
+    """Another namespace's tunnel is its own to undo; when that is gone, resolv.conf may still be here."""
     interface, daemon = journal.head.interface, journal.daemon
     if daemon is not None and process.is_alive(daemon):
         raise WgpyError(
             f"{interface} was brought up in another network namespace; "
             f"`nsenter --target {daemon.pid} --net wgpy down {interface}`"
         )
+    if (there := namespace_path(journal.head.namespace)) is not None:
+        raise WgpyError(
+            f"{interface} was brought up in another network namespace, and its process died; "
+            f"`nsenter --net={there} wgpy down {interface}` cleans up there"
+        )
     warn(f"{interface} was brought up in another network namespace, which is gone; forgetting it")
+    files = [step for step in journal.steps if isinstance(step, WriteResolvConf)]
+    failures = undo(Host(interface, rtnl, lambda _: None), files, None)
     process.end(interface, None)
-    journal.remove()
+    if not failures:
+        journal.remove()
+    return failures
 
 
 def _not_ours(interface: str, rtnl: Rtnl) -> str:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from wgpy.errors import WgpyError
@@ -29,3 +30,12 @@ def undo(host: Host, steps: Iterable[Step], daemon: Process | None) -> list[Wgpy
 def network_namespace() -> int:
     """The inode that names the network namespace we are in."""
     return os.stat("/proc/self/ns/net").st_ino if Path("/proc/self/ns/net").exists() else 0
+
+
+def namespace_path(inode: int) -> Path | None:
+    """Where a network namespace can be entered, None where nobody we see is in it and it has no name."""
+    for path in (*Path("/run/netns").glob("*"), *Path("/proc").glob("[0-9]*/ns/net")):
+        with suppress(OSError):
+            if path.stat().st_ino == inode:
+                return path
+    return None
