@@ -61,6 +61,15 @@ def test_device_process_killed_while_up(quick: QuickHost, again: str) -> None:
     assert quick.host.run("cat", "/run/hooks").split() == ["up", "down"] * (2 if again == "up" else 1)
 
 
+def test_down_that_nobody_listens_to_undoes_everything(quick: QuickHost) -> None:
+    path = quick.write(FULL)
+    before = quick.snapshot()
+    quick.up(path)
+    deaf = 'exec 2> >(exit); wait $!; exec "$@"'  # standard error is a pipe whose other end is closed
+    quick.host.result("bash", "-c", deaf, "-", *WGPY, "down", path, env=quick.environment)
+    settled(quick, before)
+
+
 def test_interface_that_another_program_made_after_a_crash_is_not_touched(quick: QuickHost) -> None:
     path = quick.write(FULL.replace("[Interface]\n", "[Interface]\nSaveConfig = true\n"))
     before = quick.snapshot()

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from wgpy.errors import WgpyError
 
@@ -33,12 +34,17 @@ _BASH = ("bash", "-e", "-o", "pipefail", "-O", "extglob", "-c")
 
 def say(text: object) -> None:
     """Tell the person what is done, as wg-quick does."""
-    print(f"[#] {text}", file=sys.stderr, flush=True)  # noqa: T201
+    _tell(f"[#] {text}")
 
 
 def warn(text: object) -> None:
     """Tell the person what is not as asked."""
-    print(f"Warning: {text}", file=sys.stderr, flush=True)  # noqa: T201
+    _tell(f"Warning: {text}")
+
+
+def _tell(line: str) -> None:
+    with suppress(OSError):  # the terminal or the pipe is gone: what is being done or undone matters more
+        print(line, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def clean_environment() -> dict[str, str]:
