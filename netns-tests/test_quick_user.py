@@ -3,11 +3,12 @@
 h1 wg0 10.0.0.1 ═ 10.99.0.1 ─── 10.99.0.2 ═ 10.0.0.2 wg0 h2 (wireguard-go)
 """
 
+import signal
 from pathlib import Path
 
 import pytest
 from lab import Namespace, wait_until
-from quickhost import DEVICE, DEVICES, OTHER_PEER_KEY, QuickHost
+from quickhost import DEVICE, DEVICES, OTHER_PEER_KEY, WGPY, QuickHost
 from wgpeer import Keys, Remote, WireguardGoPeer
 
 pytestmark = [
@@ -150,6 +151,24 @@ def test_failure_to_come_up_is_told_through_the_supervisor(quick: QuickHost) -> 
     refused = quick.wgpy("up", path)
     assert refused.returncode == 1
     assert refused.stderr.endswith("wgpy: hook failed (exit 1): false\n")
+    assert quick.snapshot() == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
+def test_up_with_a_user_that_is_ended_on_the_way_leaves_nothing(
+    quick: QuickHost, number: signal.Signals
+) -> None:
+    held = "touch /run/begun; while [ -e /run/hold ]; do sleep 0.1; done"
+    path = quick.write(f"[Interface]\nUser = nobody\nPreUp = {held}\n")
+    before = quick.snapshot()
+    quick.host.run("touch", "/run/hold")
+    process = quick.host.spawn(*WGPY, "up", path, env=quick.environment)
+    wait_until(lambda: quick.host.ok("test", "-e", "/run/begun"), 10, process.output)
+    process.signal(number)
+    if number == signal.SIGKILL:
+        quick.host.run("rm", "/run/hold")
+    assert process.wait(10) == (1 if number != signal.SIGKILL else -number), process.output()
+    wait_until(lambda: quick.processes() == [], 10, lambda: f"{quick.processes()} to end")
     assert quick.snapshot() == before
 
 

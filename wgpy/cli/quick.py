@@ -1,5 +1,8 @@
 """The commands that wg-quick has: up, down, save; and reload for the running tunnel."""
 
+import os
+import signal
+
 import click
 
 from wgpy.cli.completion import complete_config
@@ -24,7 +27,8 @@ def up(tunnel: str, foreground: bool, user: str | None) -> None:
     if foreground:
         detached = supervisor.is_detached()
         device = quick_up.up(tunnel, quick_up.Wishes(supervised=True, detached=detached, user=user))
-        supervisor.report_ready()
+        if not supervisor.report_ready():
+            os.kill(os.getpid(), signal.SIGTERM)  # kept back until `stay` listens
         quick_foreground.stay(tunnel, device)
     elif quick_up.user_of(tunnel, user) is not None:
         supervisor.detach(tunnel, user)

@@ -5,6 +5,7 @@ when it says through a pipe that the tunnel stands.
 """
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -12,6 +13,7 @@ from wgpy.quick.descriptors import handed_in
 from wgpy.quick.programs import clean_environment
 
 READY = b"r"
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def detach(tunnel: str, user: str | None) -> None:
@@ -32,6 +34,8 @@ def detach(tunnel: str, user: str | None) -> None:
         start_new_session=True,
     )
     os.close(write_end)
+    for number in ENDING:  # it has a session of its own: not even a Ctrl-C would reach it
+        signal.signal(number, lambda _, __: popen.terminate())
     if os.read(read_end, 1) != READY:
         raise SystemExit(popen.wait() or 1)
 
@@ -41,15 +45,20 @@ def is_detached() -> bool:
     return "WGPY_READY_FD" in os.environ
 
 
-def report_ready() -> None:
-    """In the supervisor: the tunnel stands; let go of the terminal."""
+def report_ready() -> bool:
+    """In the supervisor: the tunnel stands; let go of the terminal. False: who waited was killed."""
     number = os.environ.pop("WGPY_READY_FD", "")
     if not number:
-        return
+        return True
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     if os.environ.get("LOG_LEVEL", "silent") == "silent":
         os.dup2(null, 2)
     os.dup2(null, 1)
     os.close(null)
-    os.write(int(number), READY)
-    os.close(int(number))
+    try:
+        os.write(int(number), READY)
+    except BrokenPipeError:
+        return False
+    finally:
+        os.close(int(number))
+    return True
