@@ -2,8 +2,10 @@
 
 Under load an InitHello must carry a cookie. No release of Rosenpass and no go-rosenpass can do cookies, so a
 few without one still pass: from addresses where a peer was heard before, and about one per second and
-address.
+address. Of IPv6 the /64 counts: whoever has one address of it has them all.
 """
+
+from collections.abc import Hashable
 
 from .addresses import Address
 from .constants import HashVariant, Instant, Timers
@@ -37,10 +39,10 @@ class Admission:
         if not self.load.is_high(now):
             return True
         if self.secrets.accepts(envelope, source.host_id(), now):
-            return self._with_cookie.allow(source.ip, now)
+            return self._with_cookie.allow(_owner(source), now)
         if is_known:
             return self._without.allow(source, now)
-        return self._without.allow(source.ip, now) and self._without_in_all.allow(None, now)
+        return self._without.allow(_owner(source), now) and self._without_in_all.allow(None, now)
 
     def demand(
         self, envelope: Envelope, sidi: bytes, source: Address, mine: StaticIdentity, now: Instant
@@ -49,3 +51,8 @@ class Admission:
         key = mine.hashes[HashVariant.SHAKE256].cookie_key
         reply: CookieReply = self.secrets.reply(envelope, sidi, source.host_id(), key, now)
         return reply.pack()
+
+
+def _owner(source: Address) -> Hashable:
+    """Whom an address belongs to, as far as one can see: IPv4 to itself, IPv6 to its /64."""
+    return source.ip if source.ip.version == 4 else source.ip.packed[:8]

@@ -167,6 +167,22 @@ def test_under_load_peers_that_cannot_do_cookies_still_come_through() -> None:
     assert len(a.keys) == 2, "an address where a peer was heard"
 
 
+def test_under_load_a_whole_ipv6_network_passes_no_more_than_one_address(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever has a /64 can get a cookie for every address of it."""
+    admission = make_pair()[1].server._admission
+    monkeypatch.setattr(admission.load, "is_high", lambda now: True)
+    monkeypatch.setattr(admission.secrets, "accepts", lambda envelope, host_id, now: True)
+
+    def admitted(network: str) -> int:
+        sources = [Address(IPv6Address(f"{network}::{number:x}"), 1) for number in range(1000)]
+        return sum(admission.admits(Envelope(bytes(1092)), source, False, START) for source in sources)
+
+    assert admitted("2001:db8:0:1") == 20
+    assert admitted("2001:db8:0:2") == 20
+
+
 def test_secrets_change_every_epoch_and_live_for_two() -> None:
     from support.seeded import seeded_bytes
 
