@@ -64,8 +64,11 @@ class Outputs:
             log.error("%s", error)
             return
         peer = base64.b64encode(self._peer_id).decode()
-        sys.stdout.write(f"output-key peer {peer} key-file {debug_quoted(str(path))} {why}\n")
-        sys.stdout.flush()
+        try:
+            sys.stdout.write(f"output-key peer {peer} key-file {debug_quoted(str(path))} {why}\n")
+            sys.stdout.flush()
+        except OSError as error:  # who read it is gone; the programs still want the key
+            log.error("standard output: %s", error.strerror or error)
 
     async def _run_programs(self) -> None:
         try:
