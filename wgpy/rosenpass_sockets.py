@@ -55,8 +55,8 @@ class ExchangeSockets:
             raise WgpyError(_refusal(settings.listen_port, error)) from None
 
     def inner(self, version: int) -> int:
-        """Place of the socket inside the tunnel for this IP version; the first where there is none."""
-        return self._inner.get(version, 0)
+        """Place of the socket inside the tunnel for this IP version; past the last where there is none."""
+        return self._inner.get(version, len(self.opened))
 
     def outer(self, version: int) -> int:
         """Place of the socket outside the tunnel for this IP version; past the last where there is none."""

@@ -28,10 +28,14 @@ class Sockets:
     Args:
         opened: bound, non-blocking UDP sockets; owned from now on. Their order is Address.socket.
         received: takes each datagram and its source.
+        is_strict: what is to leave by one socket leaves by no other: they are of different networks.
     """
 
-    def __init__(self, opened: Sequence[socket.socket], received: Received) -> None:
+    def __init__(
+        self, opened: Sequence[socket.socket], received: Received, *, is_strict: bool = False
+    ) -> None:
         self._received = received
+        self._is_strict = is_strict
         self._sockets = list(opened)
         self._police = [Police(one) for one in opened]
         self._looker: asyncio.TimerHandle | None = None
@@ -58,7 +62,10 @@ class Sockets:
         self._sockets = []
 
     def send(self, datagram: bytes, destination: Address) -> None:
-        """Send from the socket on which the destination was seen, else from the first that can reach it."""
+        """Send from the socket on which the destination was seen, else from the first that can reach it.
+
+        Strictly, not else.
+        """
         for opened in self._able(destination):
             try:
                 opened.sendto(datagram, _sockaddr(opened, destination))
@@ -72,8 +79,9 @@ class Sockets:
         if destination.socket < len(self._sockets):
             seen_on = self._sockets[destination.socket]
             if _reaches(seen_on, destination):
-                return [seen_on, *(o for o in self._sockets if o is not seen_on and _reaches(o, destination))]
-        able = [opened for opened in self._sockets if _reaches(opened, destination)]
+                others = () if self._is_strict else self._sockets
+                return [seen_on, *(o for o in others if o is not seen_on and _reaches(o, destination))]
+        able = [opened for opened in self._sockets if not self._is_strict and _reaches(opened, destination)]
         if not able:
             log.warning("no socket of ours can send to %s", destination)
         return able

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import errno
 import os
 import re
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -111,6 +113,28 @@ def test_wg_and_a_command_get_the_key_on_standard_input(
     ).read_text() == f"set wg7 peer {public} preshared-key /dev/stdin allowed-ips ::/0\n"
     assert (tmp_path / "stdin").read_bytes() == key
     assert (tmp_path / "command").read_bytes() == key
+
+
+def test_a_reader_of_standard_output_that_is_gone_costs_wireguard_no_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = ("sh", "-c", f"cat > {tmp_path}/command")
+    entry = PeerEntry(Path("x"), key_out=tmp_path / "osk", exchange_command=command)
+
+    async def put() -> None:
+        outputs = Outputs(PEER, entry)
+        outputs.put(bytearray(b"k" * 32), EXCHANGED)
+        await outputs.close()
+
+    with open(write, "w") as broken, open(os.devnull, "w") as nowhere:
+        monkeypatch.setattr(sys, "stdout", broken)
+        asyncio.run(put())
+        monkeypatch.undo()
+        os.dup2(nowhere.fileno(), write)  # or closing it raises, too
+    assert (tmp_path / "command").read_bytes() == base64.b64encode(b"k" * 32) + b"\n"
+    assert "Broken pipe" in caplog.text
 
 
 def test_of_keys_that_wait_for_a_slow_program_the_newest_is_kept(tmp_path: Path) -> None:
@@ -215,6 +239,30 @@ def test_one_dual_stack_socket_speaks_both_families() -> None:
 
     asyncio.run(run())
     assert sorted((d.decode(), str(a.ip)) for d, a in seen) == [("127.0.0.1", "127.0.0.1"), ("::1", "::1")]
+
+
+@pytest.mark.parametrize("is_strict", [False, True])
+def test_what_one_socket_cannot_send_leaves_by_another_unless_they_are_of_different_networks(
+    is_strict: bool,
+) -> None:
+    class Unreachable(socket.socket):
+        def sendto(self, *_: object) -> int:
+            raise OSError(errno.ENETUNREACH, "Network is unreachable")
+
+    seen: list[bytes] = []
+
+    async def run() -> None:
+        down = Unreachable(socket.AF_INET, socket.SOCK_DGRAM)
+        (up,) = listen_on([HostPort("127.0.0.1", 0)])
+        sockets = Sockets([down, up], lambda d, _: seen.append(d), is_strict=is_strict)
+        there = from_sockaddr(up.getsockname())
+        for place, datagram in ((0, b"down"), (1, b"up"), (2, b"nowhere")):
+            sockets.send(datagram, replace(there, socket=place))
+        await asyncio.sleep(0.1)
+        sockets.close()
+
+    asyncio.run(run())
+    assert seen == ([b"up"] if is_strict else [b"down", b"up", b"nowhere"])
 
 
 @pytest.mark.parametrize("order", [("0.0.0.0", "::"), ("::", "0.0.0.0")])
