@@ -90,7 +90,8 @@ class RosenpassDriver:
             raise WgpyError(str(error)) from None
         self._bound = ExchangeSockets(settings, host.name, host.mark, inherited)
         self._worker = Worker(server, self._deliver, boot_time)
-        self._sockets = Sockets(self._bound.opened, self._worker.submit)
+        # Where the tunnel is down, what belongs into it does not leave outside it instead.
+        self._sockets = Sockets(self._bound.opened, self._worker.submit, is_strict=True)
         self._worker.start()
 
     def close(self) -> None:
@@ -242,6 +243,10 @@ class RosenpassDriver:
         return peer is not None and peer.ring.has_output
 
     def _initiate(self, peer_id: PeerId) -> None:
+        partner = self._by_id.get(peer_id)
+        if partner is None or partner.settings.via is RosenpassVia.ANSWER_ONLY:
+            return
+
         def initiate(server: CryptoServer, now: RosenpassInstant) -> None:
             server.initiate(peer_id, now)
 
@@ -273,7 +278,6 @@ class RosenpassDriver:
             self._sockets.send(message.datagram, Address(control.ip, control.port, socket=inner))
 
     def _send_outside(self, datagram: bytes, destination: Address) -> None:
-        # Named, or the socket inside the tunnel would be the first that can reach it once the link is up.
         outer = self._bound.outer(destination.ip.version)
         self._sockets.send(datagram, replace(destination, socket=outer))
 

@@ -5,6 +5,8 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,17 @@ from wgpy import crypto
 from wgpy.config_values import HostPort, RosenpassVia
 from wgpy.device import Device, Options
 from wgpy.errors import WgpyError
-from wgpy.model import DeviceUpdate, PeerUpdate, Policy, PrivateKey, PublicKey
+from wgpy.model import (
+    DeviceUpdate,
+    Instant,
+    PeerNumber,
+    PeerUpdate,
+    Policy,
+    PrivateKey,
+    PskKind,
+    PublicKey,
+    SocketAddress,
+)
 from wgpy.rosenpass_settings import PeerSettings, RosenpassSettings
 
 ALICE, BOB = (PrivateKey(crypto.clamp(bytes([n]) * 32)) for n in (1, 2))
@@ -142,5 +154,27 @@ def test_other_keys_of_ours_take_over_the_port_outside_the_tunnel(
             assert device.post_quantum.fingerprint not in (None, was)
             device.apply(ADD)
             assert (await init_hello(partner))[0] == INIT_HELLO
+
+    asyncio.run(run())
+
+
+def test_where_we_answer_only_a_weak_session_starts_no_exchange(
+    pairs: list[Path], partner: socket.socket
+) -> None:
+    async def run() -> None:
+        with device_up() as device:
+            wanted = settings(pairs, partner)
+            inside = SocketAddress(IPv4Address("10.0.0.2"), 51821)
+            bob = replace(wanted.peers[0], via=RosenpassVia.ANSWER_ONLY, control=inside)
+            await device.configure_rosenpass(replace(wanted, peers=(bob,)))
+            device.apply(ADD)
+            driver = device.post_quantum._driver
+            assert driver is not None
+            peer = await asyncio.wrap_future(driver._partners[BOB_PUBLIC].adding)
+            await asyncio.sleep(0)  # until the driver knows, too
+            driver._exchange._wanted[peer] = Instant(0)  # as session_stands does, at once or seconds later
+            driver.session_stands(PeerNumber(0), PskKind.INTERIM)
+            status = await asyncio.wrap_future(driver._worker.call(lambda server, _: server.status(peer)))
+            assert status.handshake_since is None
 
     asyncio.run(run())
