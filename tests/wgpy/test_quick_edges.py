@@ -162,6 +162,21 @@ def test_resolv_conf_is_written_in_place(tmp_path: Path) -> None:
     assert path.stat().st_ino == inode
 
 
+def test_killed_while_writing_resolv_conf_nothing_old_is_behind_the_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "resolv.conf"
+    path.write_text("# a long first line of the tunnel\nnameserver 10.0.0.53\n")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "ftruncate", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write_in_place(path, "nameserver 9.9.9.9\n")
+    assert path.read_text().split() == ["nameserver", "9.9.9.9"]
+
+
 def test_names_of_tables_are_read_and_overridden(tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     one.write_text("255\tlocal\n# 7 seven\n10 vpn\nx y\n0x20 hex\n1 2 3\n")

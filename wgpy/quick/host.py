@@ -193,12 +193,17 @@ class Host:
 
 
 def write_in_place(path: Path, text: str) -> None:
-    """Exchange a file's content without exchanging the file: in containers resolv.conf is a mount point."""
+    """Exchange a file's content without exchanging the file: in containers resolv.conf is a mount point.
+
+    One write covers all that was there, with empty lines where the new text is shorter: killed before they
+    are cut off, nothing of the old text is left behind the new.
+    """
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         content = text.encode("utf-8", "surrogateescape")
-        os.pwrite(descriptor, content, 0)
-        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        there = os.fstat(descriptor)
+        os.pwrite(descriptor, content.ljust(there.st_size, b"\n"), 0)
+        if stat.S_ISREG(there.st_mode):
             os.ftruncate(descriptor, len(content))
     finally:
         os.close(descriptor)
