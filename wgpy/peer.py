@@ -80,9 +80,12 @@ class Peer:
         return self.last_pq_session is None or now - self.last_pq_session >= timings.reject_after_time
 
     def clock_went_back(self, timestamp: bytes, timings: Timings) -> bool:
-        """Whether an authentic initiation is so much older than the last that no network delayed it."""
+        """Whether an authentic initiation is so much older than the last that hardly a network delayed it.
+
+        An end whose clock went back by less has caught up with itself as soon as that.
+        """
         late = tai64n.seconds_between(timestamp, self.greatest_timestamp) * SECOND
-        return late >= timings.new_handshake_timeout
+        return late >= timings.rekey_timeout
 
     def has_lost_output(self, slot: Slot) -> bool:
         """Whether a session on this slot says that the peer has none of our outputs any more.

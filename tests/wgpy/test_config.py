@@ -111,6 +111,12 @@ def test_a_stripped_file_is_one_for_wg_and_formats_back() -> None:
     assert parse_wg(format_wg(config), "wg0.conf") == config
 
 
+def test_brackets_are_for_any_host_as_with_wg() -> None:
+    for written in ("1.2.3.4", "vpn.example"):
+        config = parse_quick(f"[Peer]\nPublicKey={A}\nEndpoint = [{written}]:5\n", "x")
+        assert config.wg.peers[0].endpoint == HostPort(written, 5)
+
+
 @pytest.mark.parametrize(
     ("written", "meant"),
     [
@@ -160,7 +166,8 @@ def test_the_forms_of_a_rosenpass_endpoint(written: str, meant: RosenpassEndpoin
         ("[Peer]\nAllowedIPs = fe80::1%eth0/64", 2, "AllowedIPs"),
         ("[Peer]\nEndpoint = 1.2.3.4", 2, "Endpoint"),
         ("[Peer]\nEndpoint = 2001:db8::zz:1", 2, "Endpoint"),
-        ("[Peer]\nEndpoint = [1.2.3.4]:5", 2, "Endpoint"),
+        ("[Peer]\nEndpoint = [2001:db8::zz]:1", 2, "Endpoint"),
+        ("[Peer]\nEndpoint = []:5", 2, "Endpoint"),
         ("[Peer]\nEndpoint = :5", 2, "Endpoint"),
         ("[Peer]\nPersistentKeepalive = 65536", 2, "PersistentKeepalive"),
         ("[Peer]\nRosenpassEndpoint = nowhere", 2, "`tunnel[:ADDRESS][:PORT]`"),
