@@ -160,16 +160,16 @@ class PortReader:
         return number
 
     def endpoint(self, key: str, value: str) -> HostPort:
-        """`host:port`, `1.2.3.4:port` or `[v6]:port`; the host may be a name."""
+        """`host:port`, `1.2.3.4:port` or `[v6]:port`; the host may be a name, in brackets too as with `wg`."""
         value = without_blanks(value)
         if value.startswith("["):
             host, bracket, port = value[1:].partition("]")
-            good = bool(bracket) and port.startswith(":") and _is_ipv6(host)
+            good = bool(bracket) and port.startswith(":")
             port = port[1:]
         else:
             host, _, port = value.rpartition(":")
-            good = ":" not in host or _is_ipv6(host)
-        if not good or not host or not port or not _is_host(host):
+            good = True
+        if not good or (":" in host and not _is_ipv6(host)) or not host or not port or not _is_host(host):
             raise BadValue(f"{key}: {shown(value)} is not host:port, 1.2.3.4:port or [v6]:port")
         return HostPort(host, self.read(key, port))
 

@@ -190,20 +190,21 @@ def test_a_hybrid_peer_that_fell_silent_is_asked_again_soon() -> None:
     assert len(a.message()) == 148
 
 
-def test_an_authentic_initiation_of_long_ago_makes_a_hybrid_end_call_back_where_the_peer_is() -> None:
+@pytest.mark.parametrize("ago", [5, 3600])
+def test_an_authentic_initiation_of_long_ago_makes_a_hybrid_end_call_back_where_the_peer_is(ago: int) -> None:
     """The peer may have been restored from a snapshot together with its clock."""
     a, b = two()
     b.tunnel.set_rosenpass(OTHER, enabled=True, permissive=False)
     b.tunnel.take_actions()
-    hour_ago = a.initiation(NOW, WALL - 3600 * SECOND)
+    of_then = a.initiation(NOW, WALL - ago * SECOND)
     resend_ready(a)
     b.receive(a.initiation(NOW + 6 * SECOND))
-    (action,) = b.receive(hour_ago, NOW + 20 * SECOND)
+    (action,) = b.receive(of_then, NOW + 20 * SECOND)
     assert isinstance(action, SendHandshake)
     assert action.message[0] == 1
     assert b.tunnel.due_by(Instant(NOW + 21 * SECOND)) == [OTHER]  # to send it again, if it was lost
     resend_ready(b)
-    b.refuses(hour_ago, ReplayError, NOW + 34 * SECOND)
+    b.refuses(of_then, ReplayError, NOW + 34 * SECOND)
 
 
 def test_trap_a_replayed_initiation_is_dropped() -> None:
