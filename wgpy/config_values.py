@@ -160,7 +160,7 @@ class PortReader:
         return number
 
     def endpoint(self, key: str, value: str) -> HostPort:
-        """`host:port`, `1.2.3.4:port` or `[v6]:port`; the host may be a name, in brackets too as with `wg`."""
+        """`host:port`, `1.2.3.4:port` or `[v6]:port`; the host may be a name, in brackets as with `wg`."""
         value = without_blanks(value)
         if value.startswith("["):
             host, bracket, port = value[1:].partition("]")
