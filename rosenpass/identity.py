@@ -4,11 +4,13 @@ Hashing half a MiB costs 0.4 ms with BLAKE2b and 1 ms with SHAKE256, so each nod
 hangs on a public key is computed once, when it is first asked for.
 """
 
+import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from .constants import COOKIE_LEN, MAC_LEN, HashVariant
+from .constants import COOKIE_LEN, DEFAULT_SUITE, MAC_LEN, HashVariant
+from .erasure import wipe
 from .hash_domains import COOKIE_DOMAINS, DOMAINS
 from .kem import STATIC_CIPHERTEXT_LENS, EphemeralKem, Kem, StaticKem, StaticSecretKey
 from .randomness import RandomBytes
@@ -66,6 +68,15 @@ class StaticIdentity:
         self.spkm = spkm
         self.sskm = sskm
         self.hashes = {variant: KeyHashes(spkm, variant) for variant in HashVariant}
+
+    def is_pair(self, random: RandomBytes) -> bool:
+        """One encapsulation tells a pair from two strangers, before a peer's silence has to."""
+        kem = StaticKem(DEFAULT_SUITE.static_ciphertext_len, random)
+        ciphertext, sent = kem.encaps(self.spkm)
+        received = kem.decaps(self.sskm, ciphertext)
+        same = hmac.compare_digest(sent, received)
+        wipe(sent, received)
+        return same
 
 
 @dataclass(frozen=True)

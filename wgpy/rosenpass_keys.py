@@ -3,19 +3,18 @@
 Product: section 4.
 """
 
-import hmac
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from rosenpass.constants import DEFAULT_SUITE, KEY_LEN
+from rosenpass.constants import KEY_LEN
 from rosenpass.erasure import wipe
 from rosenpass.errors import KeyFileError, RosenpassError
 from rosenpass.fingerprint import fingerprint
 from rosenpass.identity import StaticIdentity
-from rosenpass.kem import StaticKem, StaticSecretKey
+from rosenpass.kem import StaticSecretKey
 from rosenpass.keyfile import load_psk, load_public_key, load_secret_key
 from wgpy.errors import WgpyError
 from wgpy.model import PublicKey
@@ -87,22 +86,12 @@ def _identity(settings: RosenpassSettings) -> StaticIdentity:
         identity = StaticIdentity(public, StaticSecretKey(secret))
     finally:
         wipe(secret)
-    _check_pair(identity, settings)
-    return identity
-
-
-def _check_pair(identity: StaticIdentity, settings: RosenpassSettings) -> None:
-    """One encapsulation tells a pair from two strangers, before a peer's silence has to."""
-    kem = StaticKem(DEFAULT_SUITE.static_ciphertext_len, os.urandom)
-    ciphertext, sent = kem.encaps(identity.spkm)
-    received = kem.decaps(identity.sskm, ciphertext)
-    is_pair = hmac.compare_digest(sent, received)
-    wipe(sent, received)
-    if not is_pair:
+    if not identity.is_pair(os.urandom):
         raise WgpyError(
             f"{settings.public_key} and {settings.secret_key} are no pair;"
             " `wgpy rosenpass gen-keys` makes one"
         )
+    return identity
 
 
 def _peer_keys(peer: PeerSettings, path: str) -> PeerKeys:

@@ -77,6 +77,10 @@ def check(config: ExchangeConfig) -> None:
         if not entry.has_output:
             raise ConfigError("a peer needs key_out, or device and peer, or its keys go nowhere", entry.where)
     identity = load_identity(config)
+    if not identity.is_pair(os.urandom):
+        raise ConfigError(
+            f"{config.public_key} and {config.secret_key} are no pair; `wgpy rosenpass gen-keys` makes one"
+        )
     seen = {identity.spkm: "this end"}
     for entry in config.peers:
         peer = load_peer(entry)

@@ -2,6 +2,7 @@
 
 import base64
 import logging
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -131,6 +132,15 @@ def test_validate_gives_its_verdict_on_standard_error(
     assert (code, out) == (0 if words == "valid" else 3, "")
     assert words in err
     assert len(err.splitlines()) == 1
+
+
+def test_halves_of_two_pairs_are_not_valid(wgpy: Run, pair: Path, tmp_path: Path) -> None:
+    (tmp_path / "stranger").write_bytes(os.urandom(524160))
+    (tmp_path / "r.toml").write_text(config(pair).replace(f"{pair}/pqpk", "stranger"))
+    for command in ("validate", "exchange-config"):
+        code, out, err = wgpy(command, "r.toml")
+        assert (code, out) == (3, "")
+        assert f"stranger and {pair}/pqsk are no pair" in err
 
 
 @pytest.mark.parametrize(
