@@ -8,8 +8,8 @@ Product: section 4 (keys and defaults), section 6 (where the exchange runs).
 
 import base64
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, fields, replace
 from ipaddress import ip_address
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
@@ -120,7 +120,8 @@ def settings_of(
         Policy.STRICT if config.rosenpass.policy is None else config.rosenpass.policy,
         addresses,
         tuple(
-            _peer_settings(config, peer, directory, default, addresses, exists) for peer in config.wg.peers
+            _peer_settings(config, peer, directory, default, addresses, exists)
+            for peer in _one_each(config.wg.peers)
         ),
     )
 
@@ -128,6 +129,26 @@ def settings_of(
 def peer_key_name(public_key: PublicKey) -> str:
     """The file name of a peer's Rosenpass key: its WireGuard key, "/" removed, as go-rosenpass names it."""
     return base64.b64encode(public_key).decode().replace("/", "") + ".pqpk"
+
+
+def _one_each(peers: "Sequence[PeerSection]") -> "Iterable[PeerSection]":
+    """One section per WireGuard key: of several the last word counts, as with `wg`."""
+    found: dict[PublicKey, PeerSection] = {}
+    for later in peers:
+        earlier = found.get(later.public_key)
+        if earlier is not None:
+            written = {
+                one.name: value
+                for one in fields(later.rosenpass)
+                if (value := getattr(later.rosenpass, one.name)) is not None
+            }
+            later = replace(
+                later,
+                allowed_ips=(() if later.replace_allowed_ips else earlier.allowed_ips) + later.allowed_ips,
+                rosenpass=replace(earlier.rosenpass, **written),
+            )
+        found[later.public_key] = later
+    return found.values()
 
 
 def _peer_settings(

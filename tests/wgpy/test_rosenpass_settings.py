@@ -72,6 +72,18 @@ def test_a_full_tunnel_needs_the_address_said() -> None:
     assert found.peers[0].control == SocketAddress(ip_address("10.0.0.9"), 7)
 
 
+def test_two_sections_of_one_peer_are_one_and_the_last_word_counts() -> None:
+    again = f"RosenpassPolicy = permissive\n[Peer]\nPublicKey = {PEER}\n"
+    found = settings(peer=f"AllowedIPs = 10.0.0.2/32\n{again}AllowedIPs = 10.0.0.3/32, 10.1.0.0/16")
+    assert found is not None
+    (peer,) = found.peers
+    assert peer.policy is Policy.PERMISSIVE
+    assert peer.control == SocketAddress(ip_address("10.0.0.3"), 51821)
+    added = settings(peer=f"AllowedIPs = 10.0.0.2/32\n{again}AllowedIPs = +10.1.0.0/16")
+    assert added is not None
+    assert added.peers[0].control == SocketAddress(ip_address("10.0.0.2"), 51821)
+
+
 def test_outside_needs_no_address_inside() -> None:
     found = settings(peer="AllowedIPs = 0.0.0.0/0\nRosenpassEndpoint = pq.example:9999")
     assert found is not None
