@@ -5,6 +5,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,6 +61,18 @@ def test_failing_program_is_told_in_its_own_first_line() -> None:
         run(["sh", "-c", "echo; echo no such thing >&2; echo more >&2; exit 4"])
     with pytest.raises(WgpyError, match="/does/not/exist: No such file"):
         run(["/does/not/exist"])
+
+
+def test_program_that_leaves_another_behind_is_not_waited_for_longer(tmp_path: Path) -> None:
+    go_on = tmp_path / "go-on"
+    before = time.monotonic()
+    try:
+        run(["sh", "-c", f"(while [ ! -e {go_on} ]; do sleep 0.05; done) & exit 0"])
+        with pytest.raises(WgpyError, match=r"exit 3: why$"):
+            run(["sh", "-c", "(sleep 5) & echo why >&2; cat >&2; exit 3"], "more\n")
+        assert time.monotonic() - before < 4
+    finally:
+        go_on.touch()
 
 
 @pytest.fixture
@@ -151,6 +164,15 @@ def test_file_is_saved_for_its_owner_alone_and_whole(tmp_path: Path) -> None:
 def test_file_that_cannot_be_saved_stays_as_it_was(tmp_path: Path) -> None:
     with pytest.raises(WgpyError, match="cannot be written"):
         write_atomically(tmp_path / "nowhere" / "wg0.conf", "new\n")
+
+
+def test_what_a_killed_save_left_does_not_stop_the_next_of_that_number(tmp_path: Path) -> None:
+    """In a container the next process has the same one."""
+    path = tmp_path / "wg0.conf"
+    path.with_name(f".wg0.conf.{os.getpid()}.new").write_text("half")
+    write_atomically(path, "whole")
+    assert path.read_text() == "whole"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_resolv_conf_is_written_in_place(tmp_path: Path) -> None:

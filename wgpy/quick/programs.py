@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from typing import BinaryIO
 
 from wgpy.errors import WgpyError
 
@@ -72,26 +73,32 @@ def run_hook(command: str, interface: str, config: str) -> None:
 def run(argv: Sequence[str], text: str = "", environment: Mapping[str, str] | None = None) -> None:
     """Run a program to its end with `text` as its input.
 
+    What it says goes into memory, not through a pipe, which whoever it leaves behind would hold open.
+
     Raises:
         WgpyError: it failed; with the first line of what it said.
     """
-    try:
-        done = subprocess.run(
-            argv,
-            input=text,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            env={**clean_environment(), "LC_ALL": "C", **(environment or {})},
-            check=False,
-        )
-    except OSError as error:
-        raise WgpyError(f"{argv[0]}: {error.strerror}") from None
-    if done.returncode != 0:
-        said = next(
-            (line for line in (done.stderr + done.stdout).splitlines() if line.strip()), "no word why"
-        )
-        raise WgpyError(f"{' '.join(argv)}: {ending(done.returncode)}: {said.strip()}")
+    with open(os.memfd_create("stderr"), "w+b") as complaint, open(os.memfd_create("stdout"), "w+b") as said:
+        try:
+            done = subprocess.run(
+                argv,
+                input=text.encode(),
+                stdout=said,
+                stderr=complaint,
+                env={**clean_environment(), "LC_ALL": "C", **(environment or {})},
+                check=False,
+            )
+        except OSError as error:
+            raise WgpyError(f"{argv[0]}: {error.strerror}") from None
+        if done.returncode != 0:
+            lines = [*_lines(complaint), *_lines(said), "no word why"]
+            raise WgpyError(f"{' '.join(argv)}: {ending(done.returncode)}: {lines[0]}")
+
+
+def _lines(said: BinaryIO) -> list[str]:
+    said.seek(0)
+    lines = said.read().decode("utf-8", "replace").splitlines()
+    return [line.strip() for line in lines if line.strip()]
 
 
 def ending(status: int) -> str:

@@ -52,6 +52,7 @@ def write_atomically(path: Path, text: str) -> None:
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
+        beside.unlink(missing_ok=True)  # of one that was killed: nobody else has our number
         descriptor = os.open(
             beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
         )
