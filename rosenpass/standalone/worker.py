@@ -124,6 +124,7 @@ class Worker:
             self._server.wipe()
             for command in self._commands:
                 command()  # answered with UnknownPeer or the like: nobody waits for ever
+            self._server.wipe()  # what these brought, a peer with its preshared key
 
     def _turn(self) -> None:
         try:

@@ -12,7 +12,7 @@ from support.rosenpass_lab import START, make_end
 
 from rosenpass.actions import Action, KeyExchanged, KeyStale, SendMessage
 from rosenpass.addresses import Address
-from rosenpass.constants import Role
+from rosenpass.constants import Instant, Role
 from rosenpass.errors import UnknownPeer
 from rosenpass.identity import Kems, StaticIdentity
 from rosenpass.kem import StaticKem, StaticSecretKey
@@ -237,6 +237,22 @@ def test_a_bug_anywhere_in_a_turn_does_not_end_the_thread_and_stop_still_wipes(
     assert worker.call(lambda s, _: 7).result(5) == 7
     worker.stop()
     assert not any(end.server._response_key)
+
+
+def test_a_peer_that_comes_while_the_worker_stops_leaves_no_preshared_key() -> None:
+    end = make_end("a", 0)
+    worker = Worker(end.server, lambda actions: None, lambda: START)
+    added: list[bytearray] = []
+
+    def add(server: CryptoServer, now: Instant) -> None:
+        peer = server.add_peer(PeerConfig(make_end("b", 0).spk, b"p" * 32), now)
+        added.append(server._peers.by_id(peer).psk)
+
+    done = worker.call(add)
+    worker._stopping = True  # as stop() on another thread
+    worker._run()
+    assert done.done()
+    assert not any(added[0])
 
 
 def test_keys_that_cannot_be_delivered_are_wiped(caplog: pytest.LogCaptureFixture) -> None:
