@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -94,11 +95,28 @@ def test_nothing_handed_in_is_nothing() -> None:
 
 
 def test_named_descriptors_are_passed_on_under_their_numbers() -> None:
-    given = {"WG_TUN_FD": "5", "WG_UDP_FD": "6,7", "WG_UAPI_FD": "8"}
-    descriptors = handed_in(given, 1)
-    assert descriptors == Descriptors(5, (6, 7), 8)
-    assert descriptors.numbers == (5, 8, 6, 7)
+    with ExitStack() as files:
+        tun, one, other, uapi = (files.enter_context(open(os.devnull)).fileno() for _ in range(4))
+        given = {"WG_TUN_FD": f"{tun}", "WG_UDP_FD": f"{one},{other}", "WG_UAPI_FD": f"{uapi}"}
+        descriptors = handed_in(given, 1)
+    assert descriptors == Descriptors(tun, (one, other), uapi)
+    assert descriptors.numbers == (tun, uapi, one, other)
     assert descriptors.environment == given
+
+
+@pytest.mark.parametrize("variable", ["WG_TUN_FD", "WG_UDP_FD", "WG_UAPI_FD"])
+def test_descriptor_that_is_not_open_is_refused_by_its_variable(variable: str) -> None:
+    with pytest.raises(UsageError, match=f"^{variable}=9999999: Bad file descriptor"):
+        handed_in({variable: "9999999"}, 1)
+
+
+def test_number_of_activated_descriptors_that_is_none_is_refused() -> None:
+    with pytest.raises(UsageError, match="LISTEN_FDS=many"):
+        handed_in({"LISTEN_PID": "42", "LISTEN_FDS": "many"}, 42)
+
+
+def test_empty_name_of_a_user_in_the_environment_is_none() -> None:
+    assert Handover.take({"WGPY_USER": ""}) == Handover()
 
 
 def test_activated_sockets_are_sorted_by_what_they_are(

@@ -54,7 +54,7 @@ def handed_in(environment: Mapping[str, str], pid: int) -> Descriptors:
     """Read what was handed to process `pid`.
 
     Raises:
-        UsageError: a variable is not a number, or a socket of systemd's is of no use here.
+        UsageError: a variable names no open descriptor, or a socket of systemd's is of no use here.
     """
     tun = _numbers(environment, "WG_TUN_FD")
     uapi = _numbers(environment, "WG_UAPI_FD")
@@ -62,7 +62,8 @@ def handed_in(environment: Mapping[str, str], pid: int) -> Descriptors:
         raise UsageError("WG_TUN_FD and WG_UAPI_FD name one descriptor each")
     udp = list(_numbers(environment, "WG_UDP_FD"))
     if environment.get("LISTEN_PID") == str(pid):
-        for number in range(LISTEN_FDS_START, LISTEN_FDS_START + int(environment.get("LISTEN_FDS", "0"))):
+        count = _words(environment, "LISTEN_FDS", "0")[0]
+        for number in range(LISTEN_FDS_START, LISTEN_FDS_START + count):
             match _kind(number):
                 case (socket.AF_INET | socket.AF_INET6, socket.SOCK_DGRAM):
                     udp.append(number)
@@ -92,12 +93,22 @@ def tun_name(number: int) -> str:
 
 
 def _numbers(environment: Mapping[str, str], variable: str) -> tuple[int, ...]:
-    text = environment.get(variable, "")
+    numbers = _words(environment, variable)
+    for number in numbers:
+        try:
+            os.fstat(number)
+        except OSError as error:
+            raise UsageError(f"{variable}={number}: {error.strerror}; nothing was handed in there") from None
+    return numbers
+
+
+def _words(environment: Mapping[str, str], variable: str, otherwise: str = "") -> tuple[int, ...]:
+    text = environment.get(variable, "") or otherwise
     if not text:
         return ()
     words = text.split(",")
     if not all(word.isascii() and word.isdigit() and len(word) < 8 for word in words):
-        raise UsageError(f"{variable}={text} is not a descriptor's number")
+        raise UsageError(f"{variable}={text} is not a number")
     return tuple(int(word) for word in words)
 
 

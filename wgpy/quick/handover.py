@@ -65,7 +65,7 @@ class Handover:
         number = environment.get("WGPY_SETUP_FD", "")
         return cls(
             setup_fd=int(number) if number.isascii() and number.isdigit() else None,
-            user=environment.get("WGPY_USER"),
+            user=environment.get("WGPY_USER") or None,
             config=environment.get("WGPY_LEAVE"),
             detached=environment.get("WGPY_DETACHED") == "1",
         )
