@@ -121,6 +121,20 @@ def test_hangup_re_reads_the_file(quick: QuickHost) -> None:
     process.stop()
 
 
+def test_signal_does_not_wait_for_a_name_server_that_a_reload_asks(quick: QuickHost) -> None:
+    path = quick.write(FULL)
+    before = quick.snapshot()
+    impatient = {**quick.environment, "RES_OPTIONS": "timeout:1 attempts:1"}
+    process = quick.host.spawn(*WGPY, "up", "-f", path, env=impatient)
+    stands(quick, process)
+    path.write_text(path.read_text().replace("10.99.0.2:51820", "vpn.example.org:51820"))
+    process.signal(signal.SIGHUP)
+    wait_until(lambda: "trying again" in process.output(), 30, process.report)
+    process.signal(signal.SIGTERM)
+    assert process.wait(10) == 0, process.output()
+    assert quick.snapshot() == before
+
+
 def test_service_manager_hears_of_every_turn(quick: QuickHost) -> None:
     path = quick.write(FULL)
     process = quick.host.spawn("python3", "-c", NOTIFIED, *WGPY, "up", "-f", path, env=quick.environment)

@@ -80,10 +80,26 @@ def notify(state: str) -> None:
 def _reload(name: str) -> None:
     notify("RELOADING=1")
     try:
-        reload(name)
+        with _ending_interrupts():
+            reload(name)
     except WgpyError as error:
         warn(f"{error}; going on as before")
     notify("READY=1")
+
+
+@contextmanager
+def _ending_interrupts() -> Iterator[None]:
+    """TERM and INT do not wait for a name server; that they came is noted all the same."""
+
+    def interrupt(number: int, _: FrameType | None) -> None:
+        raise WgpyError(f"{signal.Signals(number).name} came while the file was re-read")
+
+    former = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
 
 
 def _bury_orphans() -> None:
