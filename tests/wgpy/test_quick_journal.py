@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from wgpy.errors import WgpyError
+from wgpy.errors import PermissionMissing, WgpyError
 from wgpy.quick.journal import Head, Journal, Process, Recorder, journal_path, others
 from wgpy.quick.locks import interface_lock, shared_lock
 from wgpy.quick.steps import AddRoute, CreateDevice, SetSysctl, WriteResolvConf
@@ -150,3 +150,14 @@ def test_directory_that_others_could_open_and_lock_is_closed_to_them(tmp_path: P
     directory.mkdir(mode=0o755)
     with shared_lock(directory):
         assert directory.stat().st_mode & 0o777 == 0o700
+
+
+def test_who_may_not_look_into_the_directory_is_told_what_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_: Path) -> bool:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "is_dir", refused)
+    with pytest.raises(PermissionMissing, match="need root"), interface_lock("wg0", 0, tmp_path):
+        pass

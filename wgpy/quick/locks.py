@@ -66,8 +66,8 @@ def shared_lock(directory: Path = DIRECTORY) -> Iterator[None]:
 
 
 def _locked(path: Path, deadline: float, refusal: str) -> int:
-    flags = os.O_RDONLY | os.O_CLOEXEC | (0 if path.is_dir() else os.O_CREAT | os.O_NOFOLLOW)
     try:
+        flags = os.O_RDONLY | os.O_CLOEXEC | (0 if path.is_dir() else os.O_CREAT | os.O_NOFOLLOW)
         descriptor = os.open(path, flags, 0o600)
     except PermissionError:
         raise PermissionMissing(f"{path}: permission denied; wgpy up and down need root") from None
