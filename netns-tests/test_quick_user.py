@@ -191,6 +191,18 @@ def test_detached_device_process_understands_signals(
     assert "ListenPort" in path.read_text()  # saved on the way down
 
 
+def test_detached_device_process_does_not_wait_for_a_name_server_that_a_reload_asks(quick: QuickHost) -> None:
+    path = quick.write("[Interface]\nAddress = 10.0.0.1/24\n")
+    before = quick.snapshot()
+    quick.up(path, RES_OPTIONS="timeout:1 attempts:1")
+    path.write_text(f"{path.read_text()}[Peer]\nPublicKey = {OTHER_PEER_KEY}\nEndpoint = vpn.example.org:1\n")
+    quick.host.run("kill", "-HUP", quick.device_pid())
+    wait_until(lambda: any(" reload " in each for each in quick.processes()), 10, "the reload")
+    quick.host.run("kill", "-TERM", quick.device_pid())
+    wait_until(lambda: quick.processes() == [], 10, lambda: f"{quick.processes()} to end")
+    assert quick.snapshot() == before
+
+
 def test_detached_device_process_ends_on_term_though_down_fails(quick: QuickHost) -> None:
     path = quick.write("[Interface]\nAddress = 10.0.0.1/24\n")
     before = quick.snapshot()

@@ -284,12 +284,12 @@ TWO_ORDERS_AND_THE_END = """
 import os, sys, time
 from wgpy.quick import attendant
 
-def run(words, config):
+def start(words, config):
     with open(config, "a") as log:
         log.write(words[0] + " ")
     time.sleep(0.3)  # the device process ends meanwhile
 
-attendant._run = run
+attendant._start = start
 one = attendant.Attendant(sys.argv[1])
 one.tell(attendant.LEAVE)
 one.tell(attendant.LEAVE)

@@ -52,23 +52,31 @@ def _attend(config: str, orders: int, lives: int) -> NoReturn:
     os.closerange(4, os.sysconf("SC_OPEN_MAX"))
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _ignore)  # a handler, since SIG_IGN would be inherited
+    reloading = None
     while order := os.read(0, 1):
         if order == QUIET:
             _let_go_of_the_terminal()
-        else:
-            _run(_WORDS[order], config)
+            continue
+        if reloading is not None:
+            if order == LEAVE:
+                reloading.terminate()  # it may be asking a name server that is gone
+            reloading.wait()
+        running = _start(_WORDS[order], config)
         if order == LEAVE:
+            if running is not None:
+                running.wait()
             break
+        reloading = running
     os._exit(0)
 
 
-def _run(words: tuple[str, ...], config: str) -> None:
+def _start(words: tuple[str, ...], config: str) -> "subprocess.Popen[bytes] | None":
     argv = [sys.executable, "-P", "-m", "wgpy", *words, "--", config]
     with suppress(OSError):  # nothing can be run any more: the device process shall end all the same
-        done = subprocess.Popen(
+        return subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, env=clean_environment(), start_new_session=True
         )
-        done.wait()
+    return None
 
 
 def _let_go_of_the_terminal() -> None:
