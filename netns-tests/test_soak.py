@@ -171,7 +171,7 @@ def judge(samples: list[Sample]) -> None:
         )
         print(f"{name:13} first third {early:10.2f}  last third {late:10.2f}")
     print(f"memory: {slope:+.0f} KiB an hour by least squares, over {hours * 60:.1f} minutes")
-    assert slope * hours < 2048, "memory grows"
+    assert slope * hours < 1024, "memory grows"
     assert max(each.descriptors for each in last) <= max(each.descriptors for each in first), (
         "descriptors leak"
     )
