@@ -40,7 +40,7 @@ unit: build
 
 # Time is part of what these test, and the machine is seldom ours alone: what fails is run once more, and said.
 # Most wait, so four run at once; two of those that are heavy; one of those that fill the processors.
-NETNS := $(BIN)/python -m pytest -q netns-tests --reruns 1 -rfER --durations=10 --durations-min=10 --dist worksteal
+NETNS := $(BIN)/python -m pytest -q netns-tests --reruns 1 --durations=10 --durations-min=10 --dist worksteal
 netns: build
 	@packaging/apt-install $(APT_TEST)
 	WGPY_REQUIRE_NETNS=1 $(NETNS) -n 4 -m "not interop and not slow and not heavy and not alone"

@@ -41,6 +41,12 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     return report
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Why a test was run once more, which -r does not tell."""
+    for report in terminalreporter.getreports("rerun"):
+        terminalreporter.write_line(f"rerun {report.nodeid}: {report.longreprtext[-600:]}")
+
+
 @pytest.fixture
 def hosts() -> Iterator[tuple[lab.Namespace, lab.Namespace]]:
     """Two namespaces joined by one veth pair; see lab.two_hosts."""

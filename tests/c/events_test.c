@@ -66,6 +66,23 @@ static void an_eighth_of_the_queue_is_load_for_a_second_more(void)
     CHECK(!events_under_load(&events, 100 + EVENTS_LOAD_STICKY_NS));
 }
 
+static void what_load_holds_back_keeps_it_up(void)
+{
+    uint64_t ended = 100 + 2 * EVENTS_LOAD_STICKY_NS - 1;
+
+    events.loaded_until_ns = 0;
+    for (int i = 0; i < EVENTS_UNDER_LOAD; i++)
+        push(DP_EVENT_HANDSHAKE, DP_NO_PEER);
+    CHECK(events_under_load(&events, 100));
+    take_all();
+    for (int i = 0; i < EVENTS_UNDER_LOAD; i++)
+        events_held_back(&events, 100 + EVENTS_LOAD_STICKY_NS - 1);
+    CHECK(events_under_load(&events, ended - 1));
+    for (int i = 0; i < EVENTS_UNDER_LOAD - 1; i++)
+        events_held_back(&events, ended - 1);
+    CHECK(!events_under_load(&events, ended));
+}
+
 static void events_of_a_removed_peer_are_forgotten(void)
 {
     push(DP_EVENT_CONFIRMED, 1);
@@ -107,6 +124,7 @@ int main(void)
     RUN(the_descriptor_is_readable_exactly_while_events_wait);
     RUN(a_flood_of_one_kind_leaves_room_for_the_others);
     RUN(an_eighth_of_the_queue_is_load_for_a_second_more);
+    RUN(what_load_holds_back_keeps_it_up);
     RUN(events_of_a_removed_peer_are_forgotten);
     RUN(order_holds_around_the_end_of_the_ring);
     RUN(an_empty_ring_begins_at_its_start_again);

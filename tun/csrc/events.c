@@ -39,6 +39,12 @@ static void signal_readable(struct events *events)
     (void)written;
 }
 
+static void found_loaded(struct events *events, uint64_t now_ns)
+{
+    events->loaded_until_ns = now_ns + EVENTS_LOAD_STICKY_NS;
+    events->held_back = 0;
+}
+
 bool events_push(struct events *events, const struct dp_event *event)
 {
     bool pushed = false;
@@ -51,7 +57,7 @@ bool events_push(struct events *events, const struct dp_event *event)
         if (events->count++ == 0)
             signal_readable(events);
         if (events->depth[DP_EVENT_HANDSHAKE] >= EVENTS_UNDER_LOAD)
-            events->loaded_until_ns = event->time_ns + EVENTS_LOAD_STICKY_NS;
+            found_loaded(events, event->time_ns);
     }
     pthread_mutex_unlock(&events->lock);
     return pushed;
@@ -103,10 +109,18 @@ bool events_under_load(struct events *events, uint64_t now_ns)
 
     pthread_mutex_lock(&events->lock);
     if (events->depth[DP_EVENT_HANDSHAKE] >= EVENTS_UNDER_LOAD)
-        events->loaded_until_ns = now_ns + EVENTS_LOAD_STICKY_NS;
+        found_loaded(events, now_ns);
     loaded = now_ns < events->loaded_until_ns;
     pthread_mutex_unlock(&events->lock);
     return loaded;
+}
+
+void events_held_back(struct events *events, uint64_t now_ns)
+{
+    pthread_mutex_lock(&events->lock);
+    if (++events->held_back >= EVENTS_UNDER_LOAD)
+        found_loaded(events, now_ns);
+    pthread_mutex_unlock(&events->lock);
 }
 
 bool events_are_few(struct events *events)

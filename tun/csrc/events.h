@@ -23,6 +23,7 @@ struct events {
     uint32_t count;
     uint32_t depth[EVENTS_KINDS]; /* waiting, per kind; 0 = forgotten ones */
     uint64_t loaded_until_ns;
+    uint32_t held_back; /* handshake messages, since load was last found */
     int fd;
 };
 
@@ -35,6 +36,11 @@ size_t events_take(struct events *events, struct dp_event *out, size_t max);
 void events_forget(struct events *events, uint32_t peer);
 /* Are handshake messages coming faster than Python takes them? Sticky for a second. */
 bool events_under_load(struct events *events, uint64_t now_ns);
+/*
+ * Load kept a handshake message out. As many as would have been load keep it up: the queue is short because of
+ * them, and without this a flood would be let in again, that many at once, every second.
+ */
+void events_held_back(struct events *events, uint64_t now_ns);
 /* Do fewer handshake messages wait at this moment than would be load? */
 bool events_are_few(struct events *events);
 

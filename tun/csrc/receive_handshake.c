@@ -30,6 +30,7 @@ static bool passes_load(struct dp *dp, uint32_t worker, const uint8_t *message, 
         return true;
     if (!cookie_mac2_valid(cookies, message, length, &source->remote, now_ns)) {
         count_drop(dp, DROP_HANDSHAKE_COOKIE);
+        events_held_back(&dp->events, now_ns);
         cookie_replies_add(dp, worker, message, length, source, now_ns);
         return false;
     }
