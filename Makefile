@@ -31,6 +31,7 @@ $(VENV)/.deps: pyproject.toml
 # Editable: the three packages stay in the tree, the extensions are built in place.
 $(VENV)/.built: $(VENV)/.deps setup.py $(wildcard */ffi_build.py */csrc/*.[ch])
 	$(BIN)/python -m pip install -q --no-build-isolation -e '.[dev]'
+	$(BIN)/python -m compileall -q wgpy rosenpass tun  # who may not write here would compile at every start
 	touch $@
 
 test: build unit netns
