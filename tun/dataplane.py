@@ -101,6 +101,7 @@ class DataPlane:
         self._records: RecordArray = np.frombuffer(memory, dtype=RECORD)
         self._records.flags.writeable = False
         self._events = ffi.new("struct dp_event[]", EVENTS_AT_ONCE)
+        self._text = ffi.new("char[]", 1024)  # enough for most peers
 
     def __enter__(self) -> Self:
         return self
@@ -208,14 +209,14 @@ class DataPlane:
 
     def peer_text(self, peer: int) -> tuple[str, tuple[str, ...]]:
         """Return the endpoint, empty if not known, and the prefixes in their order, as UAPI writes them."""
-        size = 1024
-        while True:
-            out = ffi.new("char[]", size)
-            length = check(lib.dp_peer_text(self._handle, peer, out, size), "show a peer")
-            if length <= size:
-                endpoint, *prefixes = bytes(ffi.buffer(out, length)).decode("ascii").splitlines()
-                return endpoint, tuple(prefixes)
-            size = length
+        out = self._text
+        while (length := self._peer_text(peer, out)) > len(out):
+            out = ffi.new("char[]", length)
+        endpoint, *prefixes = bytes(ffi.buffer(out, length)).decode("ascii").splitlines()
+        return endpoint, tuple(prefixes)
+
+    def _peer_text(self, peer: int, out: Any) -> int:  # noqa: ANN401  (a char[] of cffi's)
+        return check(lib.dp_peer_text(self._handle, peer, out, len(out)), "show a peer")
 
     def allowed_ip_lookup(self, ip: IpAddress) -> int | None:
         """Return the peer of the longest prefix that holds this address."""

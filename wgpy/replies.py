@@ -84,11 +84,13 @@ class Replies:
         now, timings = boot_time(), self._tunnel.timings
         rows = self._dataplane.records[[peer.number for peer in peers]]
         counts = zip(*(rows[name].tolist() for name in report.COUNTERS), strict=True)
-        parts = zip(peers, self.shown(peers), watch.activities(rows), counts, strict=True)
-        for peer, shown, activity, counted in parts:
+        for peer, activity, counted in zip(peers, watch.activities(rows), counts, strict=True):
             policy, added = self._post_quantum.policy_of(peer.number), self._added[peer.number]
             renewal = self._post_quantum.renewal_of(peer.number)
-            found = report.peer_report(shown, peer, activity, counted, policy, added, renewal, now, timings)
+            addresses = self._dataplane.peer_text(peer.number)
+            found = report.peer_report(
+                peer, addresses, activity, counted, policy, added, renewal, now, timings
+            )
             found["fingerprint"] = self._post_quantum.fingerprint_of(peer.public_key)
             yield found
 

@@ -4,11 +4,12 @@ import base64
 from collections.abc import Iterable
 
 from wgpy.constants import Timings
-from wgpy.model import SECOND, Instant, Policy, PskKind, ShownPeer
+from wgpy.model import SECOND, Instant, Policy, PskKind
 from wgpy.peer import Peer
 from wgpy.quantum import Standing, quantum_state
 from wgpy.timers import Activity
 
+_POLICIES = {policy: policy.name.lower() for policy in Policy}
 # DP_FEATURE_* of dataplane.h, lowest bit first.
 _FEATURES = ("tso", "uso", "udp_gso", "udp_gro", "tun_coalesce", "ecn", "icmp")
 
@@ -23,12 +24,15 @@ def feature_names(features: int) -> list[str]:
     return [name for bit, name in enumerate(_FEATURES) if features >> bit & 1]
 
 
-COUNTERS = ("staged", "tx_gated", "rx_gated", "rx_dropped", "rx_replayed", "tx_dropped")
+COUNTERS = (
+    *("rx_bytes", "tx_bytes", "staged", "tx_gated"),
+    *("rx_gated", "rx_dropped", "rx_replayed", "tx_dropped"),
+)
 
 
 def peer_report(
-    shown: ShownPeer,
     peer: Peer,
+    addresses: tuple[str, tuple[str, ...]],
     activity: Activity,
     counts: Iterable[int],
     policy: Policy,
@@ -37,7 +41,8 @@ def peer_report(
     now: Instant,
     timings: Timings,
 ) -> dict[str, object]:
-    """One peer; `counts` are its record's COUNTERS."""
+    """One peer; `addresses` as DataPlane.peer_text, `counts` are its record's COUNTERS."""
+    endpoint, allowed_ips = addresses
     standing = Standing(
         policy,
         peer.has_rosenpass,
@@ -50,16 +55,14 @@ def peer_report(
     )
     quantum = quantum_state(standing, activity, now, timings)
     return {
-        "public_key": base64_text(shown.public_key),
-        "endpoint": shown.endpoint or None,
-        "allowed_ips": shown.allowed_ips,
-        "last_handshake": shown.last_handshake // SECOND,
-        "rx_bytes": shown.rx_bytes,
-        "tx_bytes": shown.tx_bytes,
-        "keepalive": shown.persistent_keepalive,
-        "policy": policy.name.lower(),
+        "public_key": base64_text(peer.public_key),
+        "endpoint": endpoint or None,
+        "allowed_ips": allowed_ips,
+        "last_handshake": peer.last_handshake // SECOND,
+        "keepalive": peer.timers.persistent_keepalive // SECOND,
+        "policy": _POLICIES[policy],
         "quantum": {
-            "state": quantum.state.value,
+            "state": quantum.state,
             "reason": quantum.reason,
             "key_age_s": quantum.key_age_s,
             "next_s": quantum.next_s,

@@ -39,7 +39,7 @@ def test_a_renewal_that_is_late_is_due_now() -> None:
 
 
 def test_a_key_that_the_gate_refuses_for_its_age_is_not_yes() -> None:
-    old = replace(PQ, user_psk_birthdate=NOW - T.pq_key_max_age)
+    old = PQ._replace(user_psk_birthdate=NOW - T.pq_key_max_age)
     assert quantum_state(STANDING, old, NOW, T).state is not Resistance.YES
     assert quantum_state(replace(STANDING, policy=Policy.PERMISSIVE), old, NOW, T).state is Resistance.YES
 

@@ -13,8 +13,6 @@ from wgpy.model import (
     Policy,
     PskKind,
     PublicKey,
-    ShownPeer,
-    WallTime,
 )
 from wgpy.peer import Peer
 from wgpy.report import COUNTERS, peer_report
@@ -22,17 +20,16 @@ from wgpy.timers import Activity
 
 T = Timings()
 AGREED = Instant(1_000 * SECOND)
-SHOWN = ShownPeer(PublicKey(b"p" * 32), NO_PRESHARED_KEY, "", WallTime(0), 0, 0, 0, ())
 
 
 def quantum(policy: Policy, seconds: float, activity: Activity) -> dict[str, Any]:
     """Of a peer whose key was agreed at 0 and whose last session with it came after 590 s."""
-    peer = Peer(PeerNumber(0), SHOWN.public_key, NO_PRESHARED_KEY, T)
+    peer = Peer(PeerNumber(0), PublicKey(b"p" * 32), NO_PRESHARED_KEY, T)
     peer.has_rosenpass = peer.has_endpoint = True
     peer.last_pq_session, peer.last_pq_birthdate = Instant(AGREED + 590 * SECOND), AGREED
     now = Instant(AGREED + round(seconds * SECOND))
     counts = [0] * len(COUNTERS)
-    report = peer_report(SHOWN, peer, activity, counts, policy, Instant(0), None, now, T)
+    report = peer_report(peer, ("", ()), activity, counts, policy, Instant(0), None, now, T)
     assert isinstance(report["quantum"], dict)
     return report["quantum"]
 

@@ -1,4 +1,3 @@
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -112,7 +111,7 @@ def test_activity_reads_every_field() -> None:
     assert activity.is_sendable
     assert activity.wants_rekey
     assert (activity.current_psk_kind, activity.user_psk_kind) == (PskKind.PQ, PskKind.CONFIGURED)
-    assert {field.name for field in fields(Activity)} >= set(STAMPS)
+    assert set(Activity._fields) >= set(STAMPS)
 
 
 def test_ten_thousand_idle_peers_cost_one_look() -> None:
