@@ -72,6 +72,8 @@ def check(at: Attacked, kind: Kind, program: Path) -> None:
         sent, got = transfer("tcp", at.h2, at.h1, at.own, SIZE)
         seconds = time.monotonic() - begun
         stall = longest_stall(at)
+    # What the socket's buffer had no room for is told with the next datagram that it has room for.
+    at.h2.run("ping", "-c", "3", "-i", "0.2", "-W", "2", at.own)
     after = at.drops()
     grown = {name: more for name, count in after.items() if (more := count - before.get(name, 0)) > 20}
     growth = at.resident_bytes() - resident
