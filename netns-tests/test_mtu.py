@@ -26,7 +26,7 @@ def missing_sizes(host: Namespace, address: str, sizes: list[int]) -> list[int]:
     waiting = {payload(size): size for size in sizes}
     with host.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as out:
         out.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 20)  # twenty of 9,000 bytes fill the usual one
-        out.settimeout(0.3)
+        out.settimeout(1)
         for _ in range(3):  # UDP: a neighbour's load may cost one
             for batch in batched(sorted(waiting.values()), 20):
                 for size in batch:

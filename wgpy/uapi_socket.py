@@ -77,16 +77,27 @@ def open_listener(interface: str, directory: Path = DIRECTORY) -> socket.socket:
         directory.mkdir(mode=0o755, parents=True, exist_ok=True)
         os.umask(0o177)
         _remove_stale(path)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            listener.bind(os.fspath(path))
-            listener.listen(BACKLOG)
-        except OSError:
-            listener.close()
-            raise
+        return _listen(path)
     finally:
         os.umask(previous)
-    listener.setblocking(False)
+
+
+def _listen(path: Path) -> socket.socket:
+    """The file gets its name when it answers: `wg` deletes one that refuses, as a merely bound one does."""
+    unnamed = path.with_name(f".{path.stem}.{os.urandom(3).hex()}")
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(os.fspath(unnamed))
+        listener.listen(BACKLOG)
+        listener.setblocking(False)
+        path.hardlink_to(unnamed)
+    except OSError as error:
+        listener.close()
+        if isinstance(error, FileExistsError):  # somebody was faster
+            raise OSError(errno.EADDRINUSE, "another process serves this interface", str(path)) from None
+        raise
+    finally:
+        unnamed.unlink(missing_ok=True)
     return listener
 
 

@@ -105,6 +105,19 @@ def test_the_directory_is_made_0755_whatever_the_umask(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "run" / "wireguard").stat().st_mode) == 0o755
 
 
+def test_the_file_has_its_name_only_when_it_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`wg show` deletes the file of a socket that refuses it, and a device whose file is deleted ends."""
+
+    class Slow(socket.socket):
+        def listen(self, backlog: int = 0, /) -> None:
+            assert not list(tmp_path.glob("*.sock"))
+            super().listen(backlog)
+
+    monkeypatch.setattr("wgpy.uapi_socket.socket.socket", Slow)
+    open_listener("wgt0", tmp_path).close()
+    assert [file.name for file in tmp_path.iterdir()] == ["wgt0.sock"]
+
+
 def test_a_stale_socket_is_replaced_and_a_living_one_is_not(served: Served, tmp_path: Path) -> None:
     with pytest.raises(OSError, match="another process") as caught:
         open_listener("wgt0", tmp_path)
