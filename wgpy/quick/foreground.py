@@ -9,7 +9,7 @@ import select
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
 
 from wgpy.errors import WgpyError
@@ -17,6 +17,7 @@ from wgpy.quick.down import NotUp, down
 from wgpy.quick.process import DeviceProcess
 from wgpy.quick.programs import ending, say, warn
 from wgpy.quick.reload import reload
+from wgpy.quick.signals import handled
 
 WATCHED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
@@ -80,26 +81,16 @@ def notify(state: str) -> None:
 def _reload(name: str) -> None:
     notify("RELOADING=1")
     try:
-        with _ending_interrupts():
+        with handled((signal.SIGTERM, signal.SIGINT), _interrupt):
             reload(name)
     except WgpyError as error:
         warn(f"{error}; going on as before")
     notify("READY=1")
 
 
-@contextmanager
-def _ending_interrupts() -> Iterator[None]:
+def _interrupt(number: int, _: FrameType | None) -> None:
     """TERM and INT do not wait for a name server; that they came is noted all the same."""
-
-    def interrupt(number: int, _: FrameType | None) -> None:
-        raise WgpyError(f"{signal.Signals(number).name} came while the file was re-read")
-
-    former = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
+    raise WgpyError(f"{signal.Signals(number).name} came while the file was re-read")
 
 
 def _bury_orphans() -> None:
@@ -115,17 +106,13 @@ def _bury_orphans() -> None:
 def _arriving_signals() -> Iterator[Iterator[int]]:
     """The watched signals, one number after the other, beginning with a SIGCHLD that may have come before."""
     read_end, write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    former = {number: signal.signal(number, _take_note) for number in WATCHED}
-    former_fd = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, WATCHED)  # `up` keeps them back once the tunnel stands
-    try:
+    with ExitStack() as undo:
+        undo.callback(os.close, write_end)
+        undo.callback(os.close, read_end)
+        undo.enter_context(handled(WATCHED, _take_note))
+        undo.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(write_end, warn_on_full_buffer=False))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, WATCHED)  # `up` keeps them back once the tunnel stands
         yield _numbers(read_end)
-    finally:
-        signal.set_wakeup_fd(former_fd)
-        for number, handler in former.items():
-            signal.signal(number, handler)
-        os.close(read_end)
-        os.close(write_end)
 
 
 def _take_note(_: int, __: FrameType | None) -> None:

@@ -7,8 +7,8 @@ failure anywhere undoes what the journal holds, in reverse.
 import os
 import pwd
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -30,6 +30,7 @@ from wgpy.quick.locks import interface_lock, shared_lock
 from wgpy.quick.plan import plan
 from wgpy.quick.programs import ending, run_hook, say, warn
 from wgpy.quick.reload import rosenpass_of
+from wgpy.quick.signals import handled
 from wgpy.quick.steps import CreateDevice, Step
 from wgpy.quick.survey import survey
 from wgpy.quick.undo import network_namespace, undo
@@ -284,21 +285,12 @@ def _signals_raise() -> Iterator[None]:
     def interrupt(number: int, _: FrameType | None) -> None:
         raise Interrupted(f"interrupted by {signal.Signals(number).name}; nothing was left behind")
 
-    with _signals(interrupt):
+    with handled(ENDING, interrupt):
         yield
 
 
 @contextmanager
 def _signals_wait() -> Iterator[None]:
     """Nothing interrupts undoing."""
-    with _signals(signal.SIG_IGN):
-        yield
-
-
-@contextmanager
-def _signals(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> Iterator[None]:
-    with ExitStack() as restore:
-        for number in ENDING:
-            with suppress(ValueError):  # not the main thread
-                restore.callback(signal.signal, number, signal.signal(number, handler))
+    with handled(ENDING, signal.SIG_IGN):
         yield
