@@ -163,13 +163,10 @@ class PortReader:
         """`host:port`, `1.2.3.4:port` or `[v6]:port`; the host may be a name, in brackets as with `wg`."""
         value = without_blanks(value)
         if value.startswith("["):
-            host, bracket, port = value[1:].partition("]")
-            good = bool(bracket) and port.startswith(":")
-            port = port[1:]
+            host, _, port = value[1:].partition("]:")
         else:
             host, _, port = value.rpartition(":")
-            good = True
-        if not good or (":" in host and not _is_ipv6(host)) or not host or not port or not _is_host(host):
+        if not host or not port or not _is_host(host) or (":" in host and not _is_ipv6(host)):
             raise BadValue(f"{key}: {shown(value)} is not host:port, 1.2.3.4:port or [v6]:port")
         return HostPort(host, self.read(key, port))
 

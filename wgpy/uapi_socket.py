@@ -94,7 +94,7 @@ def _listen(path: Path) -> socket.socket:
     except OSError as error:
         listener.close()
         if isinstance(error, FileExistsError):  # somebody was faster
-            raise OSError(errno.EADDRINUSE, "another process serves this interface", str(path)) from None
+            raise _in_use(path) from None
         raise
     finally:
         unnamed.unlink(missing_ok=True)
@@ -133,7 +133,11 @@ def _remove_stale(path: Path) -> None:
             return
         except FileNotFoundError:
             return
-    raise OSError(errno.EADDRINUSE, "another process serves this interface", str(path))
+    raise _in_use(path)
+
+
+def _in_use(path: Path) -> OSError:
+    return OSError(errno.EADDRINUSE, "another process serves this interface", str(path))
 
 
 class UapiServer:

@@ -39,8 +39,11 @@ static void signal_readable(struct events *events)
     (void)written;
 }
 
-static void found_loaded(struct events *events, uint64_t now_ns)
+/* So many handshake messages wait, or were held back: is that load? */
+static void judge_load(struct events *events, uint32_t messages, uint64_t now_ns)
 {
+    if (messages < EVENTS_UNDER_LOAD)
+        return;
     events->loaded_until_ns = now_ns + EVENTS_LOAD_STICKY_NS;
     events->held_back = 0;
 }
@@ -56,8 +59,7 @@ bool events_push(struct events *events, const struct dp_event *event)
         pushed = true;
         if (events->count++ == 0)
             signal_readable(events);
-        if (events->depth[DP_EVENT_HANDSHAKE] >= EVENTS_UNDER_LOAD)
-            found_loaded(events, event->time_ns);
+        judge_load(events, events->depth[DP_EVENT_HANDSHAKE], event->time_ns);
     }
     pthread_mutex_unlock(&events->lock);
     return pushed;
@@ -108,8 +110,7 @@ bool events_under_load(struct events *events, uint64_t now_ns)
     bool loaded;
 
     pthread_mutex_lock(&events->lock);
-    if (events->depth[DP_EVENT_HANDSHAKE] >= EVENTS_UNDER_LOAD)
-        found_loaded(events, now_ns);
+    judge_load(events, events->depth[DP_EVENT_HANDSHAKE], now_ns);
     loaded = now_ns < events->loaded_until_ns;
     pthread_mutex_unlock(&events->lock);
     return loaded;
@@ -118,8 +119,7 @@ bool events_under_load(struct events *events, uint64_t now_ns)
 void events_held_back(struct events *events, uint64_t now_ns)
 {
     pthread_mutex_lock(&events->lock);
-    if (++events->held_back >= EVENTS_UNDER_LOAD)
-        found_loaded(events, now_ns);
+    judge_load(events, ++events->held_back, now_ns);
     pthread_mutex_unlock(&events->lock);
 }
 

@@ -62,7 +62,7 @@ def handed_in(environment: Mapping[str, str], pid: int) -> Descriptors:
         raise UsageError("WG_TUN_FD and WG_UAPI_FD name one descriptor each")
     udp = list(_numbers(environment, "WG_UDP_FD"))
     if environment.get("LISTEN_PID") == str(pid):
-        count = _words(environment, "LISTEN_FDS", "0")[0]
+        count = (_words(environment, "LISTEN_FDS") or (0,))[0]
         for number in range(LISTEN_FDS_START, LISTEN_FDS_START + count):
             match _kind(number):
                 case (socket.AF_INET | socket.AF_INET6, socket.SOCK_DGRAM):
@@ -102,8 +102,8 @@ def _numbers(environment: Mapping[str, str], variable: str) -> tuple[int, ...]:
     return numbers
 
 
-def _words(environment: Mapping[str, str], variable: str, otherwise: str = "") -> tuple[int, ...]:
-    text = environment.get(variable, "") or otherwise
+def _words(environment: Mapping[str, str], variable: str) -> tuple[int, ...]:
+    text = environment.get(variable, "")
     if not text:
         return ()
     words = text.split(",")
