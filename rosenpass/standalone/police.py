@@ -35,7 +35,8 @@ _IP_HEADER: Final = 0xFFF00000  # SKF_NET_OFF
 _RANDOM: Final = 0xFFFFF000 + 56  # SKF_AD_OFF + SKF_AD_RANDOM
 # Instructions, as in linux/filter.h
 _LOAD, _LOAD_BYTE, _LOAD_NUMBER = 0x20, 0x30, 0x00
-_TO_X, _MULTIPLY, _SHIFT_RIGHT, _SHIFT_LEFT_X, _AND, _XOR_X = 0x07, 0x24, 0x74, 0x6C, 0x54, 0xAC
+_NUMBER_TO_X, _TO_X = 0x01, 0x07
+_MULTIPLY, _SHIFT_RIGHT, _SHIFT_LEFT_X, _AND, _XOR_X = 0x24, 0x74, 0x6C, 0x54, 0xAC
 _IF_EQUAL, _IF_AT_LEAST, _RETURN = 0x15, 0x35, 0x06
 _EVERYTHING: Final = 0x40000
 
@@ -72,12 +73,13 @@ class Police:
 
     def share_of(self, source: IPv4Address | IPv6Address) -> int:
         """Which of the 32; by the whole IPv4 address, or the /64."""
-        number = int(source)
-        if source.version == 4:
-            return (number * self._keys[0]) % WHOLE * SHARES // WHOLE
-        upper, lower = number >> 96, number >> 64 & 0xFFFFFFFF
-        mixed = (upper * self._keys[0]) % WHOLE ^ lower
-        return (mixed * self._keys[1]) % WHOLE * SHARES // WHOLE
+        word = int(source)
+        if source.version == 6:
+            upper, lower = word >> 96, word >> 64 & 0xFFFFFFFF
+            word = lower ^ upper * self._keys[1] % WHOLE
+        mixed = word * self._keys[0] % WHOLE
+        # Both multiplications are needed: after one alone, neighbours share a fate with one key in a hundred.
+        return (mixed ^ mixed >> 16) * self._keys[1] % WHOLE * SHARES // WHOLE
 
     def saw(self, source: IPv4Address | IPv6Address, now: float) -> None:
         """One datagram was read; `now` in seconds of any clock."""
@@ -127,19 +129,21 @@ def program(keys: tuple[int, int], flooding: int, keep: float) -> list[Instructi
     """Drops all but `keep` of what the shares in the bit mask send; `share_of` in the kernel's words."""
     most = min(int(keep * WHOLE), WHOLE - 1)
     return [
+        (_NUMBER_TO_X, 0, 0, 0),
         (_LOAD_BYTE, 0, 0, _IP_HEADER),
         (_SHIFT_RIGHT, 0, 0, 4),
-        (_IF_EQUAL, 3, 0, 6),
-        (_LOAD, 0, 0, _IP_HEADER + 12),  # IPv4
-        (_MULTIPLY, 0, 0, keys[0]),
-        (_IF_AT_LEAST, 6, 6, 0),
-        (_LOAD, 0, 0, _IP_HEADER + 8),  # IPv6
-        (_MULTIPLY, 0, 0, keys[0]),
+        (_IF_EQUAL, 0, 3, 6),
+        (_LOAD, 0, 0, _IP_HEADER + 8),  # IPv6 has one word more
+        (_MULTIPLY, 0, 0, keys[1]),
         (_TO_X, 0, 0, 0),
         (_LOAD, 0, 0, _IP_HEADER + 12),
         (_XOR_X, 0, 0, 0),
+        (_MULTIPLY, 0, 0, keys[0]),
+        (_TO_X, 0, 0, 0),
+        (_SHIFT_RIGHT, 0, 0, 16),
+        (_XOR_X, 0, 0, 0),
         (_MULTIPLY, 0, 0, keys[1]),
-        (_SHIFT_RIGHT, 0, 0, 27),  # both
+        (_SHIFT_RIGHT, 0, 0, 27),
         (_TO_X, 0, 0, 0),
         (_LOAD_NUMBER, 0, 0, 1),
         (_SHIFT_LEFT_X, 0, 0, 0),

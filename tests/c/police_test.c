@@ -1,5 +1,6 @@
 #include "police.h"
 
+#include <linux/in6.h>
 #include <sys/socket.h>
 
 #include "plane.h"
@@ -12,12 +13,11 @@ static int sock, sender;
 static uint64_t now;
 static uint8_t data[64] = {MESSAGE_DATA}, handshake[MESSAGE_INITIATION_LEN] = {MESSAGE_INITIATION};
 
-static void begin(void)
+static void begin_at(int fd)
 {
     int room = 16 << 20;
-    uint16_t port;
 
-    sock = bound_udp4(&port);
+    sock = fd;
     sender = -1;
     now = NOW;
     setsockopt(sock, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof room);
@@ -25,20 +25,66 @@ static void begin(void)
     police_look(&police, sock, now);
 }
 
-/* 127.0.0.`last` sends; returns how many came through, and tells the police of those that are no data. */
-static int from(uint8_t last, const uint8_t *message, size_t length, int count)
+static void begin(void)
 {
-    struct sockaddr_in to, name = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000000u + last)};
-    struct dp_address source = {.family = AF_INET, .ip = {127, 0, 0, last}};
+    uint16_t port;
+
+    begin_at(bound_udp4(&port));
+}
+
+static void begin6(void)
+{
+    struct sockaddr_in6 name = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    int fd = socket(AF_INET6, SOCK_DGRAM, 0);
+
+    CHECK(bind(fd, (struct sockaddr *)&name, sizeof name) == 0);
+    begin_at(fd);
+}
+
+/* 127.0.0.`last`. */
+static struct dp_address v4(uint8_t last)
+{
+    return (struct dp_address){.family = AF_INET, .ip = {127, 0, 0, last}};
+}
+
+/* 2001:db8:`upper`:`lower`::1; whose it is does not matter to a socket that says so. */
+static struct dp_address v6(uint8_t upper, uint8_t lower)
+{
+    struct dp_address address = {.family = AF_INET6, .ip = {0x20, 0x01, 0x0d, 0xb8}};
+
+    address.ip[5] = upper;
+    address.ip[7] = lower;
+    address.ip[15] = 1;
+    return address;
+}
+
+static void bind_sender(const struct dp_address *source)
+{
+    struct sockaddr_storage name = {.ss_family = source->family};
+    int on = 1;
+
+    sender = socket(source->family, SOCK_DGRAM, 0);
+    if (source->family == AF_INET) {
+        memcpy(&((struct sockaddr_in *)&name)->sin_addr, source->ip, 4);
+    } else {
+        memcpy(&((struct sockaddr_in6 *)&name)->sin6_addr, source->ip, 16);
+        CHECK(setsockopt(sender, IPPROTO_IPV6, IPV6_FREEBIND, &on, sizeof on) == 0);
+    }
+    CHECK(bind(sender, (struct sockaddr *)&name, sizeof name) == 0);
+}
+
+/* Returns how many came through, and tells the police of those that are no data. */
+static int from_source(struct dp_address source, const uint8_t *message, size_t length, int count)
+{
+    struct sockaddr_storage to;
     socklen_t size = sizeof to;
     uint8_t ignored[256];
     int came = 0;
 
     CHECK(getsockname(sock, (struct sockaddr *)&to, &size) == 0);
-    sender = socket(AF_INET, SOCK_DGRAM, 0);
-    CHECK(bind(sender, (struct sockaddr *)&name, sizeof name) == 0);
+    bind_sender(&source);
     for (int i = 0; i < count; i++) {
-        CHECK(sendto(sender, message, length, 0, (struct sockaddr *)&to, sizeof to) == (ssize_t)length);
+        CHECK(sendto(sender, message, length, 0, (struct sockaddr *)&to, size) == (ssize_t)length);
         if (recv(sock, ignored, sizeof ignored, MSG_DONTWAIT) < 0)
             continue;
         came++;
@@ -49,6 +95,11 @@ static int from(uint8_t last, const uint8_t *message, size_t length, int count)
     return came;
 }
 
+static int from(uint8_t last, const uint8_t *message, size_t length, int count)
+{
+    return from_source(v4(last), message, length, count);
+}
+
 static void look(bool overflows)
 {
     now += STEP;
@@ -57,9 +108,8 @@ static void look(bool overflows)
 }
 
 /* The police's own word for it: which share is counted. */
-static int share(uint8_t last)
+static int share(struct dp_address source)
 {
-    struct dp_address source = {.family = AF_INET, .ip = {127, 0, 0, last}};
     struct police probe = police;
 
     memset(probe.counts, 0, sizeof probe.counts);
@@ -74,7 +124,7 @@ static uint8_t somebody_of_another_share(uint8_t last)
 {
     uint8_t other = (uint8_t)(last + 1);
 
-    while (share(other) == share(last))
+    while (share(v4(other)) == share(v4(last)))
         other++;
     return other;
 }
@@ -113,6 +163,47 @@ static void the_flooder_is_thinned_out_and_nobody_else(void)
     CHECK(from(2, handshake, sizeof handshake, 1000) < 300);
     CHECK_EQUAL(from(somebody_of_another_share(2), handshake, sizeof handshake, 200), 200);
     close(sock);
+}
+
+static void the_kernel_agrees_on_the_share_of_an_ipv4_source(void)
+{
+    begin();
+    flood();
+    for (uint8_t last = 3; last < 252; last++)
+        CHECK_EQUAL(from(last, handshake, sizeof handshake, 40) == 40, share(v4(last)) != share(v4(2)));
+    close(sock);
+}
+
+static void the_kernel_agrees_on_the_share_of_an_ipv6_source(void)
+{
+    struct dp_address flooder = v6(1, 1);
+
+    begin6();
+    CHECK_EQUAL(from_source(flooder, handshake, sizeof handshake, 5000), 5000);
+    look(true);
+    CHECK(police_is_thinning(&police));
+    for (uint8_t n = 2; n < 120; n++) {
+        CHECK_EQUAL(from_source(v6(1, n), handshake, sizeof handshake, 40) == 40, share(v6(1, n)) != share(flooder));
+        CHECK_EQUAL(from_source(v6(n, 1), handshake, sizeof handshake, 40) == 40, share(v6(n, 1)) != share(flooder));
+    }
+    close(sock);
+}
+
+/* With one multiplication, one key in some hundred put most of a network into the share of one flooder. */
+static void neighbours_are_spread_over_the_shares_whatever_the_key(void)
+{
+    for (int key = 0; key < 500; key++) {
+        uint32_t seen = 0, seen6 = 0;
+
+        begin();
+        for (uint8_t n = 1; n < 251; n++) {
+            seen |= 1u << share(v4(n));
+            seen6 |= 1u << share(v6(1, n));
+        }
+        CHECK(__builtin_popcount(seen) > 20);
+        CHECK(__builtin_popcount(seen6) > 20);
+        close(sock);
+    }
 }
 
 static void transport_data_passes_from_anywhere(void)
@@ -177,6 +268,9 @@ int main(void)
     RUN(a_flood_that_we_keep_up_with_is_let_be);
     RUN(an_overflow_without_a_flood_is_nobodys_fault);
     RUN(the_flooder_is_thinned_out_and_nobody_else);
+    RUN(the_kernel_agrees_on_the_share_of_an_ipv4_source);
+    RUN(the_kernel_agrees_on_the_share_of_an_ipv6_source);
+    RUN(neighbours_are_spread_over_the_shares_whatever_the_key);
     RUN(transport_data_passes_from_anywhere);
     RUN(a_flood_from_everywhere_takes_no_newcomers_along);
     RUN(what_is_let_through_follows_the_flood);

@@ -1,7 +1,7 @@
 """What floods a socket is thinned out by the kernel; who does not flood is not touched."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
@@ -10,6 +10,8 @@ import pytest
 from rosenpass.standalone.police import FLOOD, LET_THROUGH, LOOK_S, WINDOW_S, Police
 
 Ip = IPv4Address | IPv6Address
+
+IPV6_FREEBIND = 78  # a source address that the machine has not
 
 
 class Scene:
@@ -22,6 +24,8 @@ class Scene:
         """How many of these came through."""
         came = 0
         with closing(socket.socket(self.socket.family, socket.SOCK_DGRAM)) as sender:
+            if source.version == 6:
+                sender.setsockopt(socket.IPPROTO_IPV6, IPV6_FREEBIND, 1)
             sender.bind((str(source), 0))
             for _ in range(count):
                 sender.sendto(b"x", self.socket.getsockname()[:2])
@@ -94,23 +98,47 @@ def test_filter_is_tightened_until_the_rate_is_bearable(scene: Scene) -> None:
     assert came < 2 * LET_THROUGH
 
 
-def test_kernel_and_python_agree_on_the_share_of_an_ipv6_source() -> None:
-    try:
-        watched = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
-        watched.bind(("::1", 0))
-    except OSError:
-        pytest.skip("no IPv6 here")
-    with closing(watched):
+@pytest.fixture
+def scene6() -> Iterator[Scene]:
+    with closing(socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)) as watched:
+        try:
+            watched.bind(("::1", 0))
+        except OSError:
+            pytest.skip("no IPv6 here")
         watched.setblocking(False)
-        scene = Scene(watched)
-        scene.flood(IPv6Address("::1"))
-        assert scene.send(IPv6Address("::1"), 1000) < 200
+        yield Scene(watched)
+
+
+def test_kernel_and_python_agree_on_the_share_of_an_ipv4_source(scene: Scene) -> None:
+    scene.flood(FLOODER)
+    thinned = scene.police.share_of(FLOODER)
+    for source in (FLOODER + n for n in range(1, 250)):
+        assert (scene.send(source, 20) == 20) == (scene.police.share_of(source) != thinned)
+
+
+def test_kernel_and_python_agree_on_the_share_of_an_ipv6_source(scene6: Scene) -> None:
+    flooder = IPv6Address("2001:db8:1:2::3")
+    scene6.flood(flooder)
+    assert scene6.send(flooder, 1000) < 200
+    thinned = scene6.police.share_of(flooder)
+    for source in (flooder + (n << step) for step in (16, 64, 96) for n in range(1, 80)):
+        assert (scene6.send(source, 20) == 20) == (scene6.police.share_of(source) != thinned)
+
+
+def distinct(sources: Iterable[Ip], police: Police) -> int:
+    return len({police.share_of(source) for source in sources})
+
+
+def test_neighbours_are_spread_over_the_shares_whatever_the_key() -> None:
+    network = IPv6Address("2001:db8:1:2::")
+    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as any_socket:
+        for _ in range(500):
+            police = Police(any_socket)
+            assert distinct((FLOODER + n for n in range(250)), police) > 20
+            assert distinct((network + (n << 64) for n in range(250)), police) > 20
+            assert distinct((network + (n << 96) for n in range(250)), police) > 20
 
 
 def test_share_of_an_ipv6_source_is_that_of_its_64() -> None:
     with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as any_socket:
-        police = Police(any_socket)
-        network = IPv6Address("2001:db8:1:2::")
-        assert len({police.share_of(network + n) for n in range(1000)}) == 1
-        assert len({police.share_of(network + (n << 64)) for n in range(1000)}) > 20
-        assert len({police.share_of(IPv4Address(n * 1_000_003)) for n in range(1000)}) > 20
+        assert distinct((IPv6Address("2001:db8:1:2::") + n for n in range(1000)), Police(any_socket)) == 1
