@@ -128,7 +128,8 @@ class Daemon:
 
     async def run(self) -> int:
         """Until it ends; the exit status."""
-        from wgpy.uapi_socket import UapiServer, adopt_listener, open_listener, socket_path
+        from wgpy.socket_file import socket_path
+        from wgpy.uapi_socket import UapiServer, adopt_listener, open_listener
 
         device = self._open_device()
         try:

@@ -9,17 +9,17 @@ import json
 import math
 import os
 import socket
-import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from wgpy.errors import PermissionMissing, WgpyError
 from wgpy.model import DeviceState, DeviceUpdate
 from wgpy.resolve import zone_index
 from wgpy.rosenpass_settings import RosenpassSettings, to_lines
+from wgpy.socket_file import DIRECTORY, refuses, socket_path
 from wgpy.uapi_ask import ReplyError, format_set, parse_errno, parse_get
 
-DIRECTORY = Path("/var/run/wireguard")
 REPLY_MAX = 256 << 20  # bytes
 TIMEOUT_S = 30.0
 
@@ -59,27 +59,22 @@ def interfaces(directory: Path = DIRECTORY) -> list[str]:
         return []
     except PermissionError:
         raise PermissionMissing(f"{directory} may not be read; run as root") from None
-    return [name for name in names if name and _answers(directory / f"{name}.sock")]
+    return [name for name in names if name and _answers(socket_path(name, directory))]
 
 
 def _answers(path: Path) -> bool:
     try:
-        if not stat.S_ISSOCK(path.stat().st_mode):
+        if not path.is_socket():
             return False
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            probe.settimeout(TIMEOUT_S)
-            probe.connect(os.fspath(path))
-    except ConnectionRefusedError:
-        try:
-            path.unlink(missing_ok=True)
-        except OSError:
-            return False
-        return False
+        stale = refuses(path, TIMEOUT_S)
     except PermissionError:
         raise PermissionMissing(f"{path} may not be opened; run as root") from None
     except OSError:
         return False
-    return True
+    if stale:
+        with suppress(OSError):
+            path.unlink()
+    return not stale
 
 
 def get(interface: str, directory: Path = DIRECTORY) -> DeviceState:
@@ -171,7 +166,7 @@ def configure_rosenpass(
 
 
 def _ask(interface: str, request: bytes, directory: Path) -> str:
-    path = directory / f"{interface}.sock"
+    path = socket_path(interface, directory)
     if "/" in interface or not interface:
         raise NoSuchInterface(f"{interface}: this is no name of an interface")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:

@@ -20,6 +20,7 @@ from wgpy.errors import WgpyError
 from wgpy.model import DeviceUpdate
 from wgpy.resolve import zone_index
 from wgpy.rosenpass_settings import RosenpassSettings
+from wgpy.socket_file import DIRECTORY, listen_at, refuses, remove_unnamed, socket_path
 from wgpy.uapi import (
     GetRequest,
     Hangup,
@@ -35,7 +36,6 @@ from wgpy.uapi import (
 
 logger = logging.getLogger(__name__)
 
-DIRECTORY = Path("/var/run/wireguard")
 CLIENTS_MAX = 64
 READ_LEN = 1 << 14  # bytes; parsing as much of a set takes some 20 ms of the event loop
 BACKLOG = 64
@@ -60,11 +60,6 @@ class Device(Protocol):
         """Run the exchange by these settings from now on; WgpyError or OSError says why not."""
 
 
-def socket_path(interface: str, directory: Path = DIRECTORY) -> Path:
-    """Where the socket of an interface is."""
-    return directory / f"{interface}.sock"
-
-
 def open_listener(interface: str, directory: Path = DIRECTORY) -> socket.socket:
     """Create the listening socket, mode 0600; a stale one is replaced.
 
@@ -77,28 +72,12 @@ def open_listener(interface: str, directory: Path = DIRECTORY) -> socket.socket:
         directory.mkdir(mode=0o755, parents=True, exist_ok=True)
         os.umask(0o177)
         _remove_stale(path)
-        return _listen(path)
+        try:
+            return listen_at(path, BACKLOG)
+        except FileExistsError:  # somebody was faster
+            raise _in_use(path) from None
     finally:
         os.umask(previous)
-
-
-def _listen(path: Path) -> socket.socket:
-    """The file gets its name when it answers: `wg` deletes one that refuses, as a merely bound one does."""
-    unnamed = path.with_name(f".{path.stem}.{os.urandom(3).hex()}")
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        listener.bind(os.fspath(unnamed))
-        listener.listen(BACKLOG)
-        listener.setblocking(False)
-        path.hardlink_to(unnamed)
-    except OSError as error:
-        listener.close()
-        if isinstance(error, FileExistsError):  # somebody was faster
-            raise _in_use(path) from None
-        raise
-    finally:
-        unnamed.unlink(missing_ok=True)
-    return listener
 
 
 def adopt_listener(fd: int) -> socket.socket:
@@ -118,22 +97,19 @@ def adopt_listener(fd: int) -> socket.socket:
 
 
 def _remove_stale(path: Path) -> None:
+    remove_unnamed(path)
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(mode):
         raise OSError(errno.EEXIST, "a file that is no socket is in the way", str(path))
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(2)
-        try:
-            probe.connect(os.fspath(path))
-        except ConnectionRefusedError:
-            path.unlink(missing_ok=True)
-            return
-        except FileNotFoundError:
-            return
-    raise _in_use(path)
+    try:
+        if not refuses(path):
+            raise _in_use(path)
+    except FileNotFoundError:
+        return
+    path.unlink(missing_ok=True)
 
 
 def _in_use(path: Path) -> OSError:

@@ -29,7 +29,8 @@ from wgpy.model import (
     SocketAddress,
     WallTime,
 )
-from wgpy.uapi_socket import UapiServer, open_listener, socket_path
+from wgpy.socket_file import socket_path
+from wgpy.uapi_socket import UapiServer, open_listener
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from support.fake_device import FakeDevice

@@ -20,7 +20,8 @@ from support.fake_device import FakeDevice
 
 from wgpy import uapi_client
 from wgpy.model import DeviceUpdate, PeerUpdate, PublicKey, SocketAddress
-from wgpy.uapi_socket import CLIENTS_MAX, UapiServer, adopt_listener, open_listener, socket_path
+from wgpy.socket_file import socket_path
+from wgpy.uapi_socket import CLIENTS_MAX, UapiServer, adopt_listener, open_listener
 
 
 class Served:
@@ -113,7 +114,7 @@ def test_the_file_has_its_name_only_when_it_answers(tmp_path: Path, monkeypatch:
             assert not list(tmp_path.glob("*.sock"))
             super().listen(backlog)
 
-    monkeypatch.setattr("wgpy.uapi_socket.socket.socket", Slow)
+    monkeypatch.setattr("wgpy.socket_file.socket.socket", Slow)
     open_listener("wgt0", tmp_path).close()
     assert [file.name for file in tmp_path.iterdir()] == ["wgt0.sock"]
 
@@ -124,6 +125,16 @@ def test_a_stale_socket_is_replaced_and_a_living_one_is_not(served: Served, tmp_
     assert caught.value.errno == errno.EADDRINUSE
     open_listener("stale", tmp_path).close()
     open_listener("stale", tmp_path).close()
+
+
+def test_what_a_killed_start_left_is_removed_and_what_lives_is_not(tmp_path: Path) -> None:
+    killed, living = tmp_path / ".wgt0.dead00", tmp_path / ".wgt0.beef00"
+    with socket.socket(socket.AF_UNIX) as gone, socket.socket(socket.AF_UNIX) as waits:
+        gone.bind(str(killed))
+        waits.bind(str(living))
+        waits.listen()
+        open_listener("wgt0", tmp_path).close()
+        assert {file.name for file in tmp_path.iterdir()} == {living.name, "wgt0.sock"}
 
 
 def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from wgpy.quick.programs import run_hook, warn
 from wgpy.quick.save import save_running
 from wgpy.quick.steps import WriteResolvConf
 from wgpy.quick.undo import namespace_path, network_namespace, undo
+from wgpy.socket_file import answers, socket_path
 
 LOCK_WAIT_S = 60.0  # an `up` may be waiting for a name server
 
@@ -54,7 +55,7 @@ def take_down(interface: str, rtnl: Rtnl, leaving_anyway: bool) -> list[WgpyErro
         return _elsewhere(journal, rtnl)
     failures = _hooks(journal, journal.head.pre_down)
     lives = journal.daemon is not None and process.is_alive(journal.daemon)  # else it is another's answer
-    if journal.head.save_config and lives and process.answers(interface):
+    if journal.head.save_config and lives and answers(socket_path(interface)):
         failures += _save(journal, rtnl, leaving_anyway)
     host = Host(interface, rtnl, lambda _: None, index=journal.link)
     undone = undo(host, journal.steps, journal.daemon)

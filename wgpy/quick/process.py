@@ -8,7 +8,6 @@ import os
 import select
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,7 +19,7 @@ from wgpy.quick.descriptors import Descriptors
 from wgpy.quick.handover import DONE, GO
 from wgpy.quick.journal import Process
 from wgpy.quick.programs import clean_environment, ending
-from wgpy.uapi_client import DIRECTORY
+from wgpy.socket_file import answers, remove_unnamed, socket_path
 
 READY_WITHIN_S = 20.0
 GONE_WITHIN_S = 5.0
@@ -47,8 +46,9 @@ class DeviceProcess:
         Raises:
             WgpyError: it ended, or did not answer in time.
         """
+        path = socket_path(self.interface)
         deadline = time.monotonic() + READY_WITHIN_S
-        while not answers(self.interface):
+        while not answers(path, GONE_WITHIN_S):
             status = self._popen.poll()
             if status is not None:
                 raise _ended(self.interface, status)
@@ -108,22 +108,6 @@ def start(
     return DeviceProcess(interface, popen, write_end)
 
 
-def socket_path(interface: str) -> Path:
-    """Where the device process listens for configuration."""
-    return DIRECTORY / f"{interface}.sock"
-
-
-def answers(interface: str) -> bool:
-    """Whether a device process of that name accepts connections."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(GONE_WITHIN_S)
-        try:
-            probe.connect(str(socket_path(interface)))
-        except OSError:
-            return False
-        return True
-
-
 def is_alive(process: Process) -> bool:
     """Whether this very process still runs."""
     return start_ticks(process.pid) == process.start_ticks
@@ -173,7 +157,8 @@ def _exits(descriptor: int, within_s: float) -> bool:
 def _remove_stale_socket(interface: str) -> None:
     """The socket of a killed device process refuses everybody."""
     path = socket_path(interface)
-    if path.is_socket() and not answers(interface):
+    remove_unnamed(path)
+    if path.is_socket() and not answers(path):
         path.unlink(missing_ok=True)
 
 

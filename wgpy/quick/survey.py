@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import socket
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from wgpy.quick.facts import Filter, HostFacts, Resolver
 from wgpy.quick.host import PROC_SYS, read_or_none
 from wgpy.quick.plan import SRC_VALID_MARK
 from wgpy.quick.steps import MAIN_TABLE
+from wgpy.socket_file import answers
 
 FIRST_TABLE = 51820
 RESOLV_CONF = Path("/etc/resolv.conf")
@@ -77,7 +77,7 @@ def packet_filter() -> Filter:
 
 def resolver() -> Resolver:
     """Who is told about name servers; a resolvconf that is resolvectl needs the service running."""
-    resolved = _answers(RESOLVED_SOCKET)
+    resolved = answers(RESOLVED_SOCKET)
     resolvconf = shutil.which("resolvconf")
     if resolvconf and (resolved or Path(resolvconf).resolve().name != "resolvectl"):
         return Resolver.RESOLVCONF
@@ -92,16 +92,6 @@ def record_prefix(interface_order: Path) -> str:
         if match := re.fullmatch(r"([A-Za-z0-9-]+)\*", line.strip()):
             return f"{match[1]}."
     return ""
-
-
-def _answers(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1)
-        try:
-            probe.connect(str(path))
-        except OSError:
-            return False
-        return True
 
 
 def _sysctls(*keys: str) -> dict[str, str]:

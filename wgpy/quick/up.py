@@ -36,6 +36,7 @@ from wgpy.quick.survey import survey
 from wgpy.quick.undo import network_namespace, undo
 from wgpy.resolve import resolve
 from wgpy.rosenpass_settings import RosenpassSettings
+from wgpy.socket_file import answers, socket_path
 
 UP_LOCK_WAIT_S = 10.0  # a dying device process may be running `down`
 TUN_NODE = Path("/dev/net/tun")
@@ -243,7 +244,7 @@ def _refuse_existing(interface: str, descriptors: Descriptors, rtnl: Rtnl) -> No
         raise WgpyError(
             f"{interface} already exists; `wgpy down {interface}` if it is yours, else choose another name"
         )
-    if process.answers(interface):
+    if answers(socket_path(interface)):
         raise WgpyError(f"{interface} already exists, in another network namespace; choose another name")
 
 
