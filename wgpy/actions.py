@@ -75,6 +75,14 @@ class SessionStands:
 
 
 @dataclass(frozen=True, slots=True)
+class TickAt:
+    """Look at the peer at that moment: the next regular look would be too late."""
+
+    peer: PeerNumber
+    moment: Instant
+
+
+@dataclass(frozen=True, slots=True)
 class ClearSource:
     """Forget the cached local address: the kernel shall choose again."""
 
@@ -90,5 +98,6 @@ Action = (
     | ClearKeypairs
     | StopSending
     | SessionStands
+    | TickAt
     | ClearSource
 )

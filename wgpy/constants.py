@@ -57,6 +57,11 @@ class Timings:
     pq_key_max_age: int = 600 * SECOND
 
     @property
+    def own_spacing(self) -> int:
+        """What we keep between two initiations to a peer, which refuses those that come closer: 25 ms."""
+        return self.initiation_spacing * 5 // 4
+
+    @property
     def new_handshake_timeout(self) -> int:
         """Silence after sent data that starts a handshake: 15 s."""
         return self.keepalive_timeout + self.rekey_timeout

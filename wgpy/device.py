@@ -111,7 +111,7 @@ class Device:
         self.tunnel = Tunnel(indices, os.urandom, options.timings, self._noise)
         self.post_quantum = PostQuantum(self)
         self._dispatch = Dispatch(
-            self._dataplane, self.tunnel, self.post_quantum.session_stands, options.key_log
+            self._dataplane, self.tunnel, self.post_quantum.session_stands, self._tick_at, options.key_log
         )
         self._options = options
         self._keepalive = np.zeros(options.max_peers, np.uint64)
@@ -343,6 +343,15 @@ class Device:
         assert self._loop is not None
         self._ticker = self._loop.call_later(TICK_S, self._tick)
         self._tick_peers(boot_time())
+
+    def _tick_at(self, moment: Instant) -> None:
+        if self._loop is not None:
+            # A millisecond more: the loop's clock is that coarse, and too early is in vain.
+            self._loop.call_later(max(0, moment - boot_time()) / SECOND + 0.001, self._tick_once)
+
+    def _tick_once(self) -> None:
+        if self._loop is not None:  # else closed meanwhile
+            self._tick_peers(boot_time())
 
     def _tick_peers(self, now: Instant) -> None:
         numbers = set(self.tunnel.due_by(now))

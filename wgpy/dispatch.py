@@ -25,6 +25,7 @@ from wgpy.actions import (
     SendHandshake,
     SessionStands,
     StopSending,
+    TickAt,
 )
 from wgpy.errors import (
     AuthenticationError,
@@ -66,6 +67,7 @@ def wall_time() -> WallTime:
 
 
 OnSession = Callable[[PeerNumber, PskKind], None]
+TickAtMoment = Callable[[Instant], None]
 
 
 class DataPlaneIndices:
@@ -85,7 +87,12 @@ class DataPlaneIndices:
 
 
 class Dispatch:
-    """Carries values both ways; `on_session` hears of each session that was confirmed.
+    """Carries values both ways.
+
+    Args:
+        on_session: hears of each session that was confirmed.
+        tick_at: has the peers that are due looked at then, and not only at the next regular look.
+        key_log: test labs only.
 
     Attributes:
         refused: messages the core refused, by reason.
@@ -93,11 +100,17 @@ class Dispatch:
     """
 
     def __init__(
-        self, dataplane: DataPlane, tunnel: Tunnel, on_session: OnSession, key_log: KeyLog | None = None
+        self,
+        dataplane: DataPlane,
+        tunnel: Tunnel,
+        on_session: OnSession,
+        tick_at: TickAtMoment,
+        key_log: KeyLog | None = None,
     ) -> None:
         self._dataplane = dataplane
         self._tunnel = tunnel
         self._on_session = on_session
+        self._tick_at = tick_at
         self._key_log = key_log
         self._rate = Rate()
         self.refused: Counter[str] = Counter()
@@ -179,6 +192,8 @@ class Dispatch:
                 plane.peer_clear_source(peer)
             case SessionStands():
                 self._on_session(peer, action.psk_kind)
+            case TickAt():
+                self._tick_at(action.moment)
             case _:
                 assert_never(action)
 

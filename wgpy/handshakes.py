@@ -18,6 +18,7 @@ from wgpy.actions import (
     PeerAuthenticated,
     SendHandshake,
     SessionStands,
+    TickAt,
 )
 from wgpy.constants import Timings
 from wgpy.crypto import RandomBytes
@@ -97,7 +98,16 @@ class Handshakes:
     def follow_up(self, peer: Peer, now: Instant, wall: WallTime) -> None:
         """Send the handshake that shall move the peer to its newest key."""
         peer.ring.follow_up_started(now)
-        self.initiate(peer, now, wall, is_forced=True)
+        self.initiate_at_once(peer, now, wall)
+
+    def initiate_at_once(self, peer: Peer, now: Instant, wall: WallTime) -> None:
+        """Without the 5 s spacing, but not so close to our last one that the peer takes it for a flood."""
+        earliest = Instant(peer.timers.initiated + self._timings.own_spacing)
+        if now >= earliest:
+            self.initiate(peer, now, wall, is_forced=True)
+        else:
+            peer.timers.initiate_at = earliest
+            self._act(TickAt(peer.number, earliest))
 
     def resend(self, peer: Peer, now: Instant, wall: WallTime) -> None:
         """Send another initiation in place of the one nobody answered."""

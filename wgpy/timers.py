@@ -6,6 +6,7 @@ implementations, evaluated on stamps:
 
     | rule                 | due                                                                            |
     |----------------------|--------------------------------------------------------------------------------|
+    | initiate             | a handshake wanted at once, 25 ms after our last initiation                    |
     | resend               | 5 s + jitter after an initiation without a completed handshake; 19 times.      |
     |                      | Hurried, after 0.5, 1, 2 and 4 s, and again                                    |
     | passive keepalive    | 10 s after the first data received that nothing sent has answered              |
@@ -34,6 +35,7 @@ class Due(Enum):
     """What a peer needs now."""
 
     ZERO_KEYS = auto()
+    INITIATE = auto()
     GIVE_UP = auto()
     RESEND = auto()
     NEW_HANDSHAKE = auto()
@@ -93,6 +95,7 @@ class TimerState:
     jitter: int = 0  # drawn anew with every initiation
     last_handshake_sent: Instant | None = None  # initiation or response
     resend_at: Instant | None = None
+    initiate_at: Instant | None = None  # sooner the peer would refuse it, and it would be lost for seconds
     attempts: int = 0  # resends; from 0 again while somebody wants the session
     unanswered: int = 0  # initiations since the last completed handshake
     initiated: Instant = NEVER
@@ -113,6 +116,7 @@ class TimerState:
     ) -> None:
         """Arms resend."""
         self.jitter = jitter
+        self.initiate_at = None
         self.last_handshake_sent = now
         self.initiated = now
         self.unanswered += 1
@@ -155,7 +159,7 @@ class TimerState:
     def reset(self) -> None:
         """Device down, up or a new identity: as if no handshake had ever been."""
         self.last_handshake_sent = None
-        self.resend_at = None
+        self.resend_at = self.initiate_at = None
         self.attempts = self.unanswered = 0
         self.last_minute_sent = False
         self.gave_up = None
@@ -168,9 +172,8 @@ class TimerState:
     @property
     def deadline(self) -> Instant | None:
         """The next moment at which a rule that needs no packet stamps comes due."""
-        if self.resend_at is None or self.zero_keys_at is None:
-            return self.resend_at or self.zero_keys_at
-        return min(self.resend_at, self.zero_keys_at)
+        moments = (self.initiate_at, self.resend_at, self.zero_keys_at)
+        return min((moment for moment in moments if moment is not None), default=None)
 
 
 def due(state: TimerState, activity: Activity, now: Instant, timings: Timings) -> list[Due]:
@@ -178,7 +181,10 @@ def due(state: TimerState, activity: Activity, now: Instant, timings: Timings) -
     found: list[Due] = []
     if state.zero_keys_at is not None and now >= state.zero_keys_at:
         found.append(Due.ZERO_KEYS)
-    if state.resend_at is not None:
+    if state.initiate_at is not None:
+        if now >= state.initiate_at:
+            found.append(Due.INITIATE)
+    elif state.resend_at is not None:
         if now >= state.resend_at:
             found.append(Due.GIVE_UP if state.attempts > timings.max_attempts else Due.RESEND)
     elif _new_handshake_due(state, activity, now, timings):

@@ -157,7 +157,7 @@ class Tunnel:
         """Make before break: a new handshake at once, while the live session keeps carrying."""
         peer = self._peers[number]
         if peer.ring.configure(key, now) and (activity.has_session(now, self.timings) or activity.staged):
-            self._handshakes.initiate(peer, now, wall, is_forced=True)
+            self._handshakes.initiate_at_once(peer, now, wall)
         self._agenda.note(peer)
 
     def set_persistent_keepalive(
@@ -287,6 +287,9 @@ class Tunnel:
                 case Due.ZERO_KEYS:
                     self._zero_keys(peer)
                     activity = IDLE
+                case Due.INITIATE:
+                    peer.timers.initiate_at = None
+                    self._handshakes.initiate(peer, now, wall, is_forced=True)
                 case Due.GIVE_UP:
                     self._give_up(peer, now)
                 case Due.RESEND:

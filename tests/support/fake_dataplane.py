@@ -20,6 +20,7 @@ from wgpy.actions import (
     SendHandshake,
     SessionStands,
     StopSending,
+    TickAt,
 )
 from wgpy.constants import Timings
 from wgpy.index import SeededIndices
@@ -200,7 +201,7 @@ class FakeDataPlane:
                     keypair.is_sendable = False
             case ClearSource():
                 peer.source_clears += 1
-            case SessionStands():
+            case SessionStands() | TickAt():
                 pass
 
     def _install(self, peer: FakePeer, action: InstallKeypair) -> None:

@@ -13,7 +13,7 @@ from support.fake_dataplane import Datagram, FakeDataPlane, FakePeer, Transport
 from support.seeded import seeded_bytes
 
 from wgpy import crypto
-from wgpy.actions import SessionStands
+from wgpy.actions import SessionStands, TickAt
 from wgpy.constants import MILLISECOND, Timings
 from wgpy.errors import RemoteError
 from wgpy.model import (
@@ -145,6 +145,8 @@ class Host:
             self.dataplane.perform(action)
             if isinstance(action, SessionStands):
                 self.confirmed(action.peer, action.psk_kind)
+            if isinstance(action, TickAt):
+                self.world.at(action.moment, self.tick)
 
     def confirmed(self, number: PeerNumber, kind: PskKind) -> None:
         """A session stands; what else a host does then."""

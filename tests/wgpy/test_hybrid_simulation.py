@@ -64,6 +64,19 @@ def test_the_first_user_byte_is_delivered_at_once() -> None:
         assert world.run_until(lambda a=a, b=b: bool(a.delivered and b.delivered), 15 * SECOND) < SECOND // 2
 
 
+def test_a_short_way_is_no_slower_than_a_long_one() -> None:
+    """All is done before the peer takes a second initiation, 20 ms after the first; none is sent in vain."""
+    for seed in range(40):
+        world, a, b = hybrid_pair(seed)
+        world.link.delay, world.link.jitter = MILLISECOND // 5, 4 * MILLISECOND
+        a.start(b)
+        world.run(seed * MILLISECOND)
+        b.start(a)
+        Conversation(world, a, b, every=SECOND // 100).start()
+        assert world.run_until(lambda a=a, b=b: bool(a.delivered and b.delivered), 15 * SECOND) < SECOND // 5
+        assert not any("too close" in str(error) for host in (a, b) for error in host.errors)
+
+
 @pytest.mark.parametrize(("round_trip", "limit"), [(0.6, 8), (1.4, 15), (2.2, 40)])
 def test_a_way_of_seconds_is_only_slow(round_trip: float, limit: int) -> None:
     """A satellite, a full buffer: no end may ask again for ever before the answer can be there."""

@@ -23,6 +23,7 @@ from wgpy.actions import (
     SendHandshake,
     SessionStands,
     StopSending,
+    TickAt,
 )
 from wgpy.constants import MILLISECOND
 from wgpy.errors import AuthenticationError, RemoteError, ReplayError, StateError, UnknownPeer
@@ -255,8 +256,9 @@ def test_trap_a_wall_clock_stepped_back_does_not_lock_us_out() -> None:
 def test_trap_an_immediate_new_handshake_has_a_greater_stamp_within_one_whitening_step() -> None:
     a, b = two()
     b.receive(a.initiation())
-    a.tunnel.set_preshared_key(OTHER, PresharedKey(b"n" * 32), NOW, WALL, STAGED)
-    b.receive(a.message(), NOW + 20 * MILLISECOND)
+    later = Instant(NOW + 25 * MILLISECOND)
+    a.tunnel.set_preshared_key(OTHER, PresharedKey(b"n" * 32), later, WALL, STAGED)
+    b.receive(a.message(), later)
 
 
 def test_trap_a_stranger_gets_no_answer() -> None:
@@ -548,8 +550,25 @@ def test_a_new_psk_starts_a_handshake_at_once_and_touches_no_session() -> None:
     a, b = two()
     a.receive(response_to(b, a.initiation()))
     live = Activity(current_birthdate=NOW, is_sendable=True, is_initiator=True)
-    a.tunnel.set_preshared_key(OTHER, PresharedKey(b"n" * 32), Instant(NOW + 1), WALL, live)
+    later = Instant(NOW + 25 * MILLISECOND)
+    a.tunnel.set_preshared_key(OTHER, PresharedKey(b"n" * 32), later, WALL, live)
     assert kinds(a.tunnel.take_actions()) == [SendHandshake]
+
+
+def test_a_new_psk_within_20_ms_of_an_initiation_waits_until_the_peer_takes_another() -> None:
+    a, b = two()
+    a.receive(response_to(b, a.initiation()))
+    live = Activity(current_birthdate=NOW, is_sendable=True, is_initiator=True)
+    soon, later = Instant(NOW + 10 * MILLISECOND), Instant(NOW + 25 * MILLISECOND)
+    a.tunnel.set_preshared_key(OTHER, PresharedKey(b"n" * 32), soon, WALL, live)
+    assert a.tunnel.take_actions() == [TickAt(OTHER, later)]
+    assert a.tunnel.next_deadline() == later
+    a.tunnel.tick(Instant(later - 1), WALL, {OTHER: live})
+    assert a.tunnel.take_actions() == []
+    a.tunnel.tick(later, WALL, {OTHER: live})
+    b.receive(a.message(), later)
+    a.tunnel.tick(Instant(later + 1), WALL, {OTHER: live})
+    assert a.tunnel.take_actions() == []
 
 
 def test_a_new_psk_on_a_quiet_peer_waits_for_the_next_handshake() -> None:
