@@ -60,11 +60,12 @@ def test_down_leaves_the_host_as_it_was(quick: QuickHost, text: str) -> None:
 def test_second_up_is_refused_and_changes_nothing(quick: QuickHost) -> None:
     path = quick.write(FULL)
     quick.up(path)
-    before = quick.snapshot()
+    before, running = quick.snapshot(), quick.processes()
     refused = quick.wgpy("up", path)
     assert refused.returncode == 1
     assert refused.stderr.splitlines()[-1].startswith("wgpy: wg0 already exists")
     assert quick.snapshot() == before
+    wait_until(lambda: quick.processes() == running, 5, lambda: f"{quick.processes()} to be {running}")
 
 
 def test_interface_of_somebody_else_is_neither_taken_nor_removed(quick: QuickHost) -> None:
@@ -76,6 +77,7 @@ def test_interface_of_somebody_else_is_neither_taken_nor_removed(quick: QuickHos
     assert refused.returncode == 1
     assert "not brought up by wgpy" in refused.stderr
     assert quick.snapshot() == before
+    wait_until(lambda: quick.processes() == [], 5, lambda: f"{quick.processes()} to end")
 
 
 def test_down_of_what_is_not_up_says_so(quick: QuickHost) -> None:

@@ -5,6 +5,7 @@ h1 10.99.0.1 ── eth0 ── eth0 ── 10.99.0.2 h2
 
 import os
 import random
+import re
 import signal
 import sys
 import time
@@ -27,8 +28,7 @@ FULL = (
 )
 # Where `up` is killed: after so many lines of its journal (head, device, process, link, then a step each).
 LAST_LINE = 20
-# Killed before the device process is in the journal: ours notices that, another would be an orphan.
-PROCESS_LINE = 3 if DEVICE == "wgpy" else 0
+PROCESS_LINE = 3  # killed before that is written: the device process notices
 KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
 
 
@@ -164,6 +164,17 @@ def test_down_before_the_device_process_has_begun(quick: QuickHost, tmp_path: Pa
     process.signal(signal.SIGKILL)
     process.wait(5)
     recover(quick, path, "down")
+    settled(quick, before)
+
+
+def test_wgpyd_by_its_own_name_is_told_everything_that_ours_is(quick: QuickHost) -> None:
+    """The program that waits before another implementation is started keeps nothing from it."""
+    path = quick.write(FULL)
+    before = quick.snapshot()
+    quick.up(path, WGPY_USERSPACE_IMPLEMENTATION=f"{sys.executable} -P -m wgpy.daemon")
+    status = quick.host.run("cat", f"/proc/{quick.device_pid()}/status")
+    assert re.search(r"^Seccomp:\s+2$", status, re.MULTILINE)  # it heard that the host is set up
+    quick.host.run("kill", quick.device_pid())
     settled(quick, before)
 
 

@@ -21,9 +21,6 @@ from ipaddress import (
 from types import TracebackType
 from typing import Any, Self
 
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-
 __all__ = ["MAIN_TABLE", "Link", "Rtnl", "Rule"]
 
 IpAddress = IPv4Address | IPv6Address
@@ -78,7 +75,12 @@ class Rtnl:
     """One rtnetlink socket, bound to the namespace it was opened in. A context manager."""
 
     def __init__(self) -> None:
+        # Not above: it takes as long as a device process takes to start, and `up` starts one meanwhile.
+        from pyroute2 import IPRoute
+        from pyroute2.netlink.exceptions import NetlinkError
+
         self._ip = IPRoute()
+        self._refusal = NetlinkError
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -95,11 +97,12 @@ class Rtnl:
     def link(self, name: str) -> Link | None:
         """The interface of that name, None where there is none."""
         try:
-            (message,) = self._ip.link("get", ifname=name)
-        except NetlinkError as refused:
-            if refused.code == errno.ENODEV:
+            with self._told(f"cannot look at {name}"):
+                (message,) = self._ip.link("get", ifname=name)
+        except OSError as refused:
+            if refused.errno == errno.ENODEV:
                 return None
-            raise OSError(refused.code, f"cannot look at {name}") from refused
+            raise
         return _link(message)
 
     def link_names(self) -> set[str]:
@@ -112,17 +115,17 @@ class Rtnl:
         A tunnel answers no router and no neighbour: with such an address the kernel would send router
         solicitations into it, each one a reason for a handshake. WireGuard's own driver does the same.
         """
-        with _told(f"cannot set mtu {mtu} on {link.name}"):
+        with self._told(f"cannot set mtu {mtu} on {link.name}"):
             self._ip.link("set", index=link.index, mtu=mtu)
         mode = {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", _ADDR_GEN_MODE_NONE)]}
-        with suppress(NetlinkError):  # a kernel without IPv6
+        with suppress(self._refusal):  # a kernel without IPv6
             self._ip.link("set", index=link.index, IFLA_AF_SPEC={"attrs": [("AF_INET6", mode)]})
-        with _told(f"cannot bring {link.name} up"):
+        with self._told(f"cannot bring {link.name} up"):
             self._ip.link("set", index=link.index, state="up")
 
     def restore(self, link: Link) -> None:
         """Give a link that stays its former MTU and state back."""
-        with _told(f"cannot restore {link.name}"), _absent_is_fine():
+        with _absent_is_fine(), self._told(f"cannot restore {link.name}"):
             self._ip.link("set", index=link.index, mtu=link.mtu, state="up" if link.up else "down")
 
     def delete_link(self, name: str) -> bool:
@@ -130,7 +133,7 @@ class Rtnl:
         link = self.link(name)
         if link is None:
             return False
-        with _told(f"cannot delete {name}"), _absent_is_fine():
+        with _absent_is_fine(), self._told(f"cannot delete {name}"):
             self._ip.link("del", index=link.index)
         return True
 
@@ -138,14 +141,14 @@ class Rtnl:
 
     def add_address(self, link: Link, address: IpInterface) -> None:
         """Give the link an address. EEXIST is an OSError like every other refusal."""
-        with _told(f"cannot add address {address} to {link.name}"):
+        with self._told(f"cannot add address {address} to {link.name}"):
             self._ip.addr(
                 "add", index=link.index, address=str(address.ip), prefixlen=address.network.prefixlen
             )
 
     def remove_address(self, link: Link, address: IpInterface) -> None:
         """Take the address away."""
-        with _told(f"cannot remove address {address} from {link.name}"), _absent_is_fine():
+        with _absent_is_fine(), self._told(f"cannot remove address {address} from {link.name}"):
             self._ip.addr(
                 "del", index=link.index, address=str(address.ip), prefixlen=address.network.prefixlen
             )
@@ -167,18 +170,15 @@ class Rtnl:
     def add_route(self, link: Link, prefix: IpNetwork, table: int = MAIN_TABLE) -> bool:
         """Route the prefix into the link. False where the table has that route already."""
         try:
-            self._ip.route("add", **_route(link, prefix, table))
-        except NetlinkError as refused:
-            if refused.code == errno.EEXIST:
-                return False
-            raise OSError(
-                refused.code, f"cannot add route {prefix} to {link.name} (table {table})"
-            ) from refused
+            with self._told(f"cannot add route {prefix} to {link.name} (table {table})"):
+                self._ip.route("add", **_route(link, prefix, table))
+        except FileExistsError:
+            return False
         return True
 
     def remove_route(self, link: Link, prefix: IpNetwork, table: int = MAIN_TABLE) -> None:
         """Take the route away."""
-        with _told(f"cannot remove route {prefix} from {link.name} (table {table})"), _absent_is_fine():
+        with _absent_is_fine(), self._told(f"cannot remove route {prefix} from {link.name} (table {table})"):
             self._ip.route("del", **_route(link, prefix, table))
 
     def table_is_empty(self, table: int) -> bool:
@@ -189,7 +189,7 @@ class Rtnl:
         """The MTU of the way to an address: the route's own, else its interface's. None without a way."""
         try:
             messages = list(self._ip.route("get", dst=str(address)))
-        except NetlinkError:
+        except self._refusal:
             return None
         return self._route_mtu(messages[0]) if messages else None
 
@@ -204,7 +204,7 @@ class Rtnl:
     def _routes(self, family: int, table: int) -> list[Message]:
         try:
             return list(self._ip.get_routes(family=family, table=table))
-        except NetlinkError:  # a family or table this kernel does not have
+        except self._refusal:  # a family or table this kernel does not have
             return []
 
     def _route_mtu(self, message: Message) -> int | None:
@@ -223,19 +223,27 @@ class Rtnl:
         """The priorities in use in one family; a rule without the attribute has priority 0."""
         try:
             rules = self._ip.get_rules(family=_family(version))
-        except NetlinkError:
+        except self._refusal:
             return set()
         return {int(message.get_attr("FRA_PRIORITY") or 0) for message in rules}
 
     def add_rule(self, rule: Rule) -> None:
         """Add a rule; its priority makes it distinct from every other."""
-        with _told(f"cannot add rule {rule}"):
+        with self._told(f"cannot add rule {rule}"):
             self._ip.rule("add", **_rule(rule))
 
     def remove_rule(self, rule: Rule) -> None:
         """Remove exactly this rule, priority included."""
-        with _told(f"cannot remove rule {rule}"), _absent_is_fine():
+        with _absent_is_fine(), self._told(f"cannot remove rule {rule}"):
             self._ip.rule("del", **_rule(rule))
+
+    @contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        """The kernel's refusal as an OSError that says what was wanted."""
+        try:
+            yield
+        except self._refusal as refused:
+            raise OSError(refused.code, what) from refused
 
 
 def _link(message: Message) -> Link:
@@ -277,18 +285,9 @@ def _rule(rule: Rule) -> dict[str, Any]:
 
 
 @contextmanager
-def _told(what: str) -> Iterator[None]:
-    """The kernel's refusal as an OSError that says what was wanted."""
-    try:
-        yield
-    except NetlinkError as refused:
-        raise OSError(refused.code, what) from refused
-
-
-@contextmanager
 def _absent_is_fine() -> Iterator[None]:
     try:
         yield
-    except NetlinkError as refused:
-        if refused.code not in _ABSENT:
+    except OSError as refused:
+        if refused.errno not in _ABSENT:
             raise

@@ -100,14 +100,21 @@ def _run(arguments: Arguments, ready_fd: int = -1) -> int:
 
     log.set_up(arguments.interface, os.environ.get("LOG_LEVEL", "error"))
     handover = Handover.take(os.environ)
-    if not handover.prepare():
-        return 1
+    handover.prepare()
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy compares here, it does no algebra
-    harden(keeps_privileges=handover.user is None)
+    complaint = harden(keeps_privileges=handover.user is None)
     if sandbox.is_wanted(os.environ):
         sandbox.enter(os.environ, stays_root=handover.user is None)
+    # What takes long, while `up` looks around.
     import uvloop
 
+    import wgpy.device
+    import wgpy.uapi_socket  # noqa: F401
+
+    if not handover.may_begin():
+        return 1
+    if complaint:
+        print(f"Warning: {complaint}", file=sys.stderr)  # noqa: T201
     return uvloop.run(Daemon(arguments.interface, handover, ready_fd).run())
 
 
@@ -281,16 +288,15 @@ def _seconds(text: str) -> dict[str, float]:
     return found
 
 
-def harden(*, keeps_privileges: bool) -> None:
-    """No core dump, no ptrace by equals, no swap where that is allowed."""
+def harden(*, keeps_privileges: bool) -> str | None:
+    """No core dump, no ptrace by equals, no swap where that is allowed; a warning where it is not."""
     from wgpy.locked_memory import lock
     from wgpy.privileges import keep_out_of_dumps
 
     keep_out_of_dumps()
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if complaint := lock(keeps_privileges=keeps_privileges):
-        print(f"Warning: {complaint}", file=sys.stderr)  # noqa: T201
+    return lock(keeps_privileges=keeps_privileges)
 
 
 def _seal() -> None:

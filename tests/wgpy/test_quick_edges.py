@@ -249,19 +249,20 @@ def test_device_process_waits_until_it_is_in_the_journal() -> None:
     read_end, write_end = os.pipe()
     os.write(write_end, GO + DONE)
     handover = Handover(setup_fd=read_end)
-    assert handover.prepare()
+    handover.prepare()
+    assert handover.may_begin()
     assert handover.read_setup()
     os.close(write_end)
     os.close(read_end)
 
 
-@pytest.mark.parametrize(("written", "prepared"), [(b"", False), (GO, True)])
-def test_device_process_notices_that_up_died(written: bytes, prepared: bool) -> None:
+@pytest.mark.parametrize(("written", "may_begin"), [(b"", False), (GO, True)])
+def test_device_process_notices_that_up_died(written: bytes, may_begin: bool) -> None:
     read_end, write_end = os.pipe()
     os.write(write_end, written)
     os.close(write_end)
     handover = Handover(setup_fd=read_end)
-    assert handover.prepare() is prepared
+    assert handover.may_begin() is may_begin
     assert handover.read_setup() is False
     os.close(read_end)
 

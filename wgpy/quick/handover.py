@@ -70,21 +70,22 @@ class Handover:
             detached=environment.get("WGPY_DETACHED") == "1",
         )
 
-    def prepare(self) -> bool:
-        """Call once, before there is a second thread. False: `up` died, end without a trace.
+    def prepare(self) -> None:
+        """Call once, before there is a second thread.
 
         Raises:
             WgpyError: there is no such user.
         """
         if self.setup_fd is not None:
             os.set_inheritable(self.setup_fd, False)
-            if os.read(self.setup_fd, 1) != GO:
-                return False
         if self.user is not None:
             self._account = privileges.account_of(self.user)
         elif self.config is not None:
             self._attendant = Attendant(self.config)
-        return True
+
+    def may_begin(self) -> bool:
+        """Wait until we are in the journal of `up`. False: it died or gave up, so end without a trace."""
+        return self.setup_fd is None or os.read(self.setup_fd, 1) == GO
 
     def read_setup(self) -> bool:
         """Call when `setup_fd` is readable, once. True: the host is set up; False: `up` died, so leave."""

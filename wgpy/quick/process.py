@@ -7,6 +7,7 @@ not reach it first. What `up` arranges with it goes by environment; wgpy.quick.h
 import os
 import select
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,15 +26,24 @@ READY_WITHIN_S = 20.0
 GONE_WITHIN_S = 5.0
 POLL_S = 0.01
 LOOK_S = 0.2
+_WAITER = f"""
+import os, sys
+if os.read(int(os.environ["WGPY_SETUP_FD"]), 1) == {GO!r}:
+    os.execvp(sys.argv[1], sys.argv[1:])
+"""
 
 
 class DeviceProcess:
     """A started device process, which waits at its end of the setup pipe until `go`."""
 
-    def __init__(self, interface: str, popen: "subprocess.Popen[bytes]", setup_pipe: int) -> None:
+    def __init__(
+        self, interface: str, popen: "subprocess.Popen[bytes]", setup_pipe: int, behind_waiter: bool
+    ) -> None:
         self.interface = interface
         self._popen = popen
         self._setup_pipe = setup_pipe
+        self._behind_waiter = behind_waiter
+        self._may_go = False
 
     @property
     def identity(self) -> Process:
@@ -69,7 +79,14 @@ class DeviceProcess:
 
     def go(self) -> None:
         """It is in the journal: it may create its interface."""
-        self._tell(GO)
+        self._may_go = True
+        self._tell(GO * 2 if self._behind_waiter else GO)  # what it becomes may be a wgpyd, which waits too
+
+    def cancel(self) -> None:
+        """End it if it was not told to go, so that it has done nothing yet."""
+        if not self._may_go:
+            self._popen.kill()
+            self._popen.wait()
 
     def set_up_done(self) -> None:
         """Tell it that the host is ready: it drops what it needs no longer."""
@@ -83,9 +100,13 @@ class DeviceProcess:
 def start(
     interface: str, descriptors: Descriptors, arranged: dict[str, str], detached: bool
 ) -> DeviceProcess:
-    """Start the device process; it has not answered yet."""
+    """Start the device process, which waits for `go`: ours when it has loaded what it needs, others before.
+
+    Raises:
+        WgpyError: there is no such program.
+    """
     override = shlex.split(os.environ.get("WGPY_USERSPACE_IMPLEMENTATION", ""))
-    program = override or [sys.executable, "-P", "-m", "wgpy.daemon"]
+    program = _other(override) if override else [sys.executable, "-P", "-m", "wgpy.daemon"]
     read_end, write_end = os.pipe()  # not inheritable
     quiet = bool(override) and detached and os.environ.get("LOG_LEVEL", "silent") == "silent"
     environment = clean_environment() | descriptors.environment | arranged
@@ -105,7 +126,14 @@ def start(
         raise WgpyError(f"{program[0]}: {error.strerror}") from None
     finally:
         os.close(read_end)
-    return DeviceProcess(interface, popen, write_end)
+    return DeviceProcess(interface, popen, write_end, behind_waiter=bool(override))
+
+
+def _other(program: list[str]) -> list[str]:
+    """Another implementation, behind a small program that waits in its place and becomes it."""
+    if shutil.which(program[0]) is None:
+        raise WgpyError(f"WGPY_USERSPACE_IMPLEMENTATION: {program[0]}: no such program")
+    return [sys.executable, "-I", "-S", "-c", _WAITER, *program]
 
 
 def is_alive(process: Process) -> bool:

@@ -8,7 +8,7 @@ import os
 import pwd
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -85,16 +85,20 @@ def up(name: str, wishes: Wishes) -> process.DeviceProcess:
     _check_user(user)
     descriptors = handed_in(os.environ, os.getpid())
     _check_permissions(descriptors)
-    with interface_lock(file.interface, wait_s=UP_LOCK_WAIT_S), Rtnl() as rtnl, _signals_raise():
+    reads = readable(file, rosenpass)
+    arranged = arrangement(
+        str(file.named), user, wishes.supervised, wishes.detached, reads, file.config.workers
+    )
+    with ExitStack() as stack:
+        stack.enter_context(interface_lock(file.interface, wait_s=UP_LOCK_WAIT_S))
+        stack.enter_context(_signals_raise())
+        device = stack.enter_context(_waiting_device(file.interface, descriptors, arranged, wishes.detached))
+        rtnl = stack.enter_context(Rtnl())
         _clean_up_after_the_dead(file.interface, rtnl)
         _refuse_existing(file.interface, descriptors, rtnl)
         attempt = _Attempt(file, rosenpass, descriptors, rtnl)
         try:
-            reads = readable(file, rosenpass)
-            arranged = arrangement(
-                str(file.named), user, wishes.supervised, wishes.detached, reads, file.config.workers
-            )
-            device = attempt.run(arranged, wishes.detached)
+            attempt.run(device)
             # It stands. What comes now waits for `stay`, or for our end: nobody would undo it here any more.
             signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
             return device
@@ -102,6 +106,19 @@ def up(name: str, wishes: Wishes) -> process.DeviceProcess:
             with _signals_wait():
                 attempt.abandon()
             raise
+
+
+@contextmanager
+def _waiting_device(
+    interface: str, descriptors: Descriptors, arranged: dict[str, str], detached: bool
+) -> Iterator[process.DeviceProcess]:
+    """A device process that loads what it needs while we look around, and does nothing until it may."""
+    device = process.start(interface, descriptors, arranged, detached)
+    try:
+        yield device
+    except BaseException:
+        device.cancel()
+        raise
 
 
 def readable(file: QuickFile, rosenpass: RosenpassSettings | None) -> list[str]:
@@ -142,14 +159,13 @@ class _Attempt:
         self._host = Host(file.interface, rtnl, self._set_fwmark)
         self._recorder: Recorder | None = None
 
-    def run(self, arranged: dict[str, str], detached: bool) -> process.DeviceProcess:
+    def run(self, device: process.DeviceProcess) -> None:
         config = self._file.config
         recorder = self._recorder = Recorder(journal_path(self._interface), self._head())
         handed_in_link = self._rtnl.link(self._interface)  # as it was before the device process had it
         create = CreateDevice(self._interface, handed_in=self._descriptors.tun is not None)
         recorder.step(create)
         say(create)
-        device = process.start(self._interface, self._descriptors, arranged, detached)
         recorder.daemon(device.identity)
         device.go()
         device.wait_ready()
@@ -173,7 +189,6 @@ class _Attempt:
         with shared_lock():  # under which another's `down` may exchange our journal for a new one
             recorder.complete()
         device.set_up_done()
-        return device
 
     def _head(self) -> Head:
         config = self._file.config
