@@ -115,12 +115,16 @@ class Peer(ABC):
 
         def answers() -> bool:
             assert process.running, process.report()
-            return self.host.ok("wg", "show", self.interface)
+            return self._listens() and self.host.ok("wg", "show", self.interface)
 
         wait_until(answers, within=15, what=lambda: f"an answer to `wg show`: {process.report()}")
         self.configure([], port=port)
         self.host.add_address(self.interface, *self.addresses)
         self.host.ip(f"link set dev {self.interface} mtu {self.mtu} up")
+
+    def _listens(self) -> bool:
+        """Asked of the kernel: `wg` deletes a stale file under the hands of a program about to replace it."""
+        return f"{self.interface}." in self.host.run("ss", "-Hxl")
 
     def stop(self) -> None:
         if self.process is not None:

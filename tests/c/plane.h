@@ -301,7 +301,7 @@ static inline void peer_sends(struct plane *plane, uint64_t counter, const uint8
 
 static inline uint64_t dropped(struct plane *plane, enum drop why)
 {
-    return plane->dp->drops[why];
+    return __atomic_load_n(&plane->dp->drops[why], __ATOMIC_RELAXED); /* workers may be counting */
 }
 
 static inline const struct dp_record *record_of(struct plane *plane)
