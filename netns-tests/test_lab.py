@@ -22,7 +22,7 @@ def test_processes_even_daemons_end_with_their_namespace() -> None:
     with Namespace("short") as host:
         host.run("sh", "-c", "setsid sleep 4711 >/dev/null 2>&1 &")
         sleeper = host.spawn("sleep", "4712").pid
-        assert len(host.run("pgrep", "-f", "^sleep 471").split()) == 2
+        wait_until(lambda: host.run("pgrep", "-f", "^sleep 471").count("\n") == 2, 5, "both to run")
     assert not os.path.exists(f"/proc/{sleeper}")
 
 

@@ -18,21 +18,24 @@ from wgpeer import Keys, Remote, WireguardGoPeer
 pytestmark = pytest.mark.netns
 
 UID = 4711
-# What the user may not reach by its path is shown to it in its place: this Python may be root's own.
+# What the user may not reach by its path is shown to it in its place: this Python may be root's own, and this
+# tree in a directory of root's. Arguments: the Python; directories that are closed, "--"; what is in them.
 STAGE = """
 set -e
 python=$1; shift
+closed=
+while [ "$1" != -- ]; do closed="$closed $1"; shift; done
+shift
 mknod -m 666 /run/tun c 10 200
 mount --bind /run/tun /dev/net/tun
 n=0
 for kept in "$@"; do
     n=$((n + 1)); mkdir -p "/run/kept/$n"; mount --bind "$kept" "/run/kept/$n"
 done
-mount -t tmpfs -o mode=755 tmpfs /root
+for place in $closed; do mount -t tmpfs -o mode=755 tmpfs "$place"; done
 n=0
 for kept in "$@"; do
-    n=$((n + 1))
-    case "$kept" in /root/*) mkdir -p "$kept"; mount --bind "/run/kept/$n" "$kept" ;; esac
+    n=$((n + 1)); mkdir -p "$kept"; mount --bind "/run/kept/$n" "$kept"
 done
 mkdir -p -m 755 /root/bin /root/home
 printf '#!/bin/sh\\nexec %s -P -m wgpy "$@"\\n' "$python" > /root/bin/wgpy
@@ -49,11 +52,18 @@ def documented_command() -> str:
     return found[1]
 
 
+def closed_above(path: Path) -> Path | None:
+    """The first directory on the way to it that is not for everybody."""
+    way = [*reversed(path.parents), path]
+    return next((place for place in way if not place.stat().st_mode & 0o001), None)
+
+
 @pytest.fixture
 def user(hosts: tuple[Namespace, Namespace]) -> Namespace:
     h1, _ = hosts
-    kept = dict.fromkeys((sys.base_prefix, sys.prefix, str(PROJECT)))
-    h1.run("sh", "-c", STAGE, "stage", sys.executable, *kept)
+    kept = dict.fromkeys(Path(path).resolve() for path in (sys.base_prefix, sys.prefix, PROJECT))
+    closed = dict.fromkeys((Path("/root"), *filter(None, map(closed_above, kept))))
+    h1.run("sh", "-c", STAGE, "stage", sys.executable, *closed, "--", *kept)
     return h1
 
 
