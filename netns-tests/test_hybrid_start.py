@@ -128,11 +128,10 @@ def test_the_first_user_byte_comes_within_half_a_second(tmp_path: Path) -> None:
     assert statistics.median([one.from_up for one in found]) < 0.5
 
 
-def test_end_that_joins_has_it_within_a_second_of_typing(tmp_path: Path) -> None:
-    """Half a second on an idle machine; a busy one is allowed the double."""
+def test_an_end_that_joins_has_it_as_soon(tmp_path: Path) -> None:
     found = several(tmp_path, RUNS, b_stands=True)
     report("time to post-quantum of an end that joins", found)
-    assert statistics.median([one.from_typing for one in found]) < 1.0
+    assert statistics.median([one.from_up for one in found]) < 0.5
 
 
 def test_the_first_user_byte_comes_within_two_seconds_at_20_percent_loss(tmp_path: Path) -> None:
