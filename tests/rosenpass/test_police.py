@@ -135,6 +135,7 @@ def test_neighbours_are_spread_over_the_shares_whatever_the_key() -> None:
         for _ in range(500):
             police = Police(any_socket)
             assert distinct((FLOODER + n for n in range(250)), police) > 20
+            assert distinct((IPv4Address(n * 1_000_003) for n in range(1000)), police) > 20
             assert distinct((network + (n << 64) for n in range(250)), police) > 20
             assert distinct((network + (n << 96) for n in range(250)), police) > 20
 
