@@ -102,6 +102,7 @@ class Handshakes:
 
     def initiate_at_once(self, peer: Peer, now: Instant, wall: WallTime) -> None:
         """Without the 5 s spacing, but not so close to our last one that the peer takes it for a flood."""
+        peer.timers.initiate_at = None
         earliest = Instant(peer.timers.initiated + self._timings.own_spacing)
         if now >= earliest:
             self.initiate(peer, now, wall, is_forced=True)

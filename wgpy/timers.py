@@ -116,7 +116,6 @@ class TimerState:
     ) -> None:
         """Arms resend."""
         self.jitter = jitter
-        self.initiate_at = None
         self.last_handshake_sent = now
         self.initiated = now
         self.unanswered += 1

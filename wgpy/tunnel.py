@@ -288,8 +288,7 @@ class Tunnel:
                     self._zero_keys(peer)
                     activity = IDLE
                 case Due.INITIATE:
-                    peer.timers.initiate_at = None
-                    self._handshakes.initiate(peer, now, wall, is_forced=True)
+                    self._handshakes.initiate_at_once(peer, now, wall)
                 case Due.GIVE_UP:
                     self._give_up(peer, now)
                 case Due.RESEND:

@@ -186,7 +186,7 @@ def _remove_stale_socket(interface: str) -> None:
     """The socket of a killed device process refuses everybody."""
     path = socket_path(interface)
     remove_unnamed(path)
-    if path.is_socket() and not answers(path):
+    if path.is_socket() and not answers(path, GONE_WITHIN_S):
         path.unlink(missing_ok=True)
 
 
